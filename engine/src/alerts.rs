@@ -1,0 +1,173 @@
+//! The one lifecycle of all alerts: pending, firing, resolved.
+//!
+//! A finding creates or refreshes the alert of its key. The alert fires when findings have lasted `for_s`, and
+//! resolves when none came for `keep_firing_for_s`: Prometheus' two knobs and its state names. A pending alert whose
+//! findings stop before it fires goes without a word, as in Prometheus.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::rules::Finding;
+use crate::time::Timestamp;
+use crate::windows::key::Key;
+
+/// State of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum State {
+    Pending,
+    Firing,
+    Resolved,
+}
+
+impl State {
+    /// The word Prometheus uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Pending => "pending",
+            State::Firing => "firing",
+            State::Resolved => "resolved",
+        }
+    }
+}
+
+/// How long findings must last and may stay away.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Findings must last this long before the alert fires.
+    pub pending_for: Duration,
+    /// The alert keeps firing this long without findings.
+    pub keep_firing_for: Duration,
+}
+
+/// An alert that is pending or firing.
+#[derive(Debug, Clone)]
+pub struct Alert {
+    /// Pending or firing.
+    pub state: State,
+    /// First finding.
+    pub since: Timestamp,
+    /// Newest finding.
+    pub last_finding_at: Timestamp,
+    /// The newest finding.
+    pub finding: Finding,
+}
+
+/// The alerts of one rule on one node, by key.
+#[derive(Debug, Default)]
+pub struct Alerts {
+    active: BTreeMap<Key, Alert>,
+}
+
+impl Alerts {
+    /// A finding for a key. Returns the state the alert entered, if it entered one.
+    pub fn refresh(&mut self, key: Key, finding: Finding, at: Timestamp, timing: Timing) -> Option<State> {
+        let is_new = !self.active.contains_key(&key);
+        let alert = self.active.entry(key).or_insert_with(|| Alert {
+            state: State::Pending,
+            since: at,
+            last_finding_at: at,
+            finding: finding.clone(),
+        });
+        alert.last_finding_at = at;
+        alert.finding = finding;
+        let has_lasted = at.ms_since(alert.since) >= timing.pending_for.as_millis() as i64;
+        if alert.state == State::Pending && has_lasted {
+            alert.state = State::Firing;
+            return Some(State::Firing);
+        }
+        is_new.then_some(State::Pending)
+    }
+
+    /// Ends the alerts that no finding keeps alive at `now`. Returns those that were firing, in order of their keys.
+    pub fn settle(&mut self, now: Timestamp, timing: Timing) -> Vec<(Key, Alert)> {
+        let ends = |alert: &Alert| match alert.state {
+            State::Firing => {
+                alert.last_finding_at < now
+                    && now.ms_since(alert.last_finding_at) >= timing.keep_firing_for.as_millis() as i64
+            }
+            _ => alert.last_finding_at < now,
+        };
+        if !self.active.values().any(ends) {
+            return Vec::new();
+        }
+        let (ended, active) =
+            std::mem::take(&mut self.active).into_iter().partition(|(_, alert)| ends(alert));
+        self.active = active;
+        let ended: BTreeMap<Key, Alert> = ended;
+        ended.into_iter().filter(|(_, alert)| alert.state == State::Firing).collect()
+    }
+
+    /// Keys with an alert, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.active.keys()
+    }
+
+    /// The alert of a key.
+    pub fn get(&self, key: &Key) -> Option<&Alert> {
+        self.active.get(key)
+    }
+
+    /// True if any alert is firing.
+    pub fn any_firing(&self) -> bool {
+        self.active.values().any(|alert| alert.state == State::Firing)
+    }
+
+    /// Number of alerts pending and firing.
+    pub fn count(&self, state: State) -> usize {
+        self.active.values().filter(|alert| alert.state == state).count()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::windows::Reading;
+
+    fn finding() -> Finding {
+        Finding { value: Reading::Int(1), limit: Reading::Int(0), summary: "x".into(), node: None }
+    }
+
+    /// Findings at these seconds, ticks every 5 s: the states entered, with their seconds.
+    #[track_caller]
+    fn check(for_s: u64, keep_s: u64, findings_s: &[i64], expected: &[(i64, State)]) {
+        let timing =
+            Timing { pending_for: Duration::from_secs(for_s), keep_firing_for: Duration::from_secs(keep_s) };
+        let mut alerts = Alerts::default();
+        let mut entered = Vec::new();
+        for second in (0..100).step_by(5) {
+            let now = Timestamp::from_unix_s(second);
+            if findings_s.contains(&second) {
+                let state = alerts.refresh(Key::default(), finding(), now, timing);
+                entered.extend(state.map(|state| (second, state)));
+            }
+            entered.extend(alerts.settle(now, timing).iter().map(|_| (second, State::Resolved)));
+        }
+        assert_eq!(entered, expected);
+    }
+
+    #[test]
+    fn without_for_s_the_first_finding_fires() {
+        check(0, 20, &[5, 10], &[(5, State::Firing), (30, State::Resolved)]);
+    }
+
+    #[test]
+    fn findings_must_last_for_s_before_the_alert_fires() {
+        check(10, 0, &[5, 10, 15], &[(5, State::Pending), (15, State::Firing), (20, State::Resolved)]);
+    }
+
+    #[test]
+    fn a_pending_alert_that_never_fires_goes_without_a_word() {
+        check(10, 60, &[5, 10, 30], &[(5, State::Pending), (30, State::Pending)]);
+    }
+
+    #[test]
+    fn a_finding_within_keep_firing_for_s_keeps_the_alert() {
+        check(0, 15, &[5, 15, 25], &[(5, State::Firing), (40, State::Resolved)]);
+    }
+}

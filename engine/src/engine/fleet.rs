@@ -1,0 +1,203 @@
+//! Rules with `scope: "fleet"`: they see the windows of all nodes at once, on a clock of their own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Problem;
+use super::library::Library;
+use super::node::{Node, Output, RuleHealth};
+use crate::alerts::{Alerts, State};
+use crate::plan::{NODE_TABLE, RuleId};
+use crate::rules::definition::Scope;
+use crate::rules::{Finding, RuleError};
+use crate::sequence::ALLOWED_LATENESS_MS;
+use crate::time::Timestamp;
+use crate::timeline::{AlertKey, Change};
+use crate::windows::column::RowId;
+use crate::windows::key::Key;
+
+/// The name alerts of no single node have in place of a node's.
+pub const FLEET: &str = "fleet";
+
+/// State of all fleet rules.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    rules: Vec<FleetRule>,
+    /// Earliest tick of any of them.
+    pub next: Timestamp,
+}
+
+#[derive(Debug)]
+struct FleetRule {
+    rule: RuleId,
+    every_ms: i64,
+    next: Timestamp,
+    /// Alerts by node; those of no node under [`FLEET`].
+    alerts: BTreeMap<String, Alerts>,
+    errors_in_a_row: u32,
+    health: RuleHealth,
+}
+
+impl Fleet {
+    pub fn new(library: &Library) -> Self {
+        let fleet = |(_, rule): &(RuleId, &crate::rules::Rule)| rule.definition.scope == Scope::Fleet;
+        let rules: Vec<FleetRule> = library
+            .rules
+            .iter()
+            .enumerate()
+            .filter(fleet)
+            .map(|(id, rule)| FleetRule {
+                rule: id,
+                every_ms: rule.definition.every.as_millis() as i64,
+                next: Timestamp::MIN,
+                alerts: BTreeMap::new(),
+                errors_in_a_row: 0,
+                health: RuleHealth::default(),
+            })
+            .collect();
+        let next = if rules.is_empty() { Timestamp::MAX } else { Timestamp::MIN };
+        Fleet { rules, next }
+    }
+
+    /// Evaluates the rules that are due when all nodes have come to `now` less the allowed lateness.
+    ///
+    /// `nodes` are in order of their names.
+    pub fn tick(&mut self, library: &Library, nodes: &[&Node], now: Timestamp, output: &mut Output) {
+        let now = now.plus_ms(-ALLOWED_LATENESS_MS);
+        for rule in &mut self.rules {
+            if rule.next == Timestamp::MIN {
+                rule.next = now.next_multiple_ms(rule.every_ms);
+            }
+            if rule.next <= now {
+                // After a gap one look is enough: the windows say what is now.
+                let at = Timestamp::from_unix_ms(now.unix_ms().div_euclid(rule.every_ms) * rule.every_ms);
+                rule.evaluate(library, nodes, at, output);
+                rule.next = rule.next.max(at.next_multiple_ms(rule.every_ms));
+            }
+        }
+        let earliest = self.rules.iter().map(|rule| rule.next).min().unwrap_or(Timestamp::MAX);
+        self.next = earliest.plus_ms(ALLOWED_LATENESS_MS);
+    }
+
+    /// Health of a rule, if it is a fleet rule.
+    pub fn health(&self, rule: RuleId) -> Option<&RuleHealth> {
+        self.rules.iter().find(|fleet| fleet.rule == rule).map(|fleet| &fleet.health)
+    }
+
+    /// Alerts of a fleet rule now firing.
+    pub fn firing(&self, rule: RuleId) -> usize {
+        let alerts =
+            self.rules.iter().filter(|fleet| fleet.rule == rule).flat_map(|fleet| fleet.alerts.values());
+        alerts.map(|alerts| alerts.count(State::Firing)).sum()
+    }
+}
+
+impl FleetRule {
+    fn evaluate(&mut self, library: &Library, nodes: &[&Node], at: Timestamp, output: &mut Output) {
+        let plan = &library.plan.rules[self.rule];
+        let filled = nodes.iter().all(|node| node.observed_since.plus_ms(plan.over_max_ms) <= at);
+        for (key, rows) in self.keys(library, nodes) {
+            let names: Vec<&str> = rows.iter().map(|(node, _)| &*nodes[*node].name).collect();
+            let reading = |index: usize, window: usize| {
+                let (node, row) = rows[index];
+                let window = plan.windows[window];
+                let row = if window.table == NODE_TABLE { 0 } else { row };
+                let now = nodes[node].sequencer.watermark();
+                nodes[node].tables[window.table].columns[window.column].read(row, now)
+            };
+            self.health.evaluations += 1;
+            self.health.script_calls += 1;
+            match library.check_fleet(self.rule, &key, &names, reading, filled) {
+                Ok(findings) => {
+                    for finding in findings {
+                        self.take_finding(library, key.clone(), finding, at, output);
+                    }
+                }
+                Err(complaint) => {
+                    let error = RuleError::new(&library.rules[self.rule].path, &complaint);
+                    self.health.failures += 1;
+                    self.health.last_error = Some(error.to_string());
+                    self.next = at.plus_ms((self.every_ms << self.errors_in_a_row.min(12)).min(600_000));
+                    self.errors_in_a_row += 1;
+                    output.problems.push(Problem::Rule { node: FLEET.into(), at, error });
+                    return;
+                }
+            }
+        }
+        self.errors_in_a_row = 0;
+        self.settle(library, at, output);
+    }
+
+    /// Each key that any node has, with the nodes that have it and their rows.
+    fn keys(&self, library: &Library, nodes: &[&Node]) -> BTreeMap<Key, Vec<(usize, RowId)>> {
+        let plan = &library.plan.rules[self.rule];
+        let mut keys: BTreeMap<Key, Vec<(usize, RowId)>> = BTreeMap::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let table = &node.tables[plan.table];
+            if plan.table == NODE_TABLE {
+                keys.entry(Key::default()).or_default().push((index, 0));
+                continue;
+            }
+            let has_samples = |row: &RowId| {
+                let mut windows = plan.windows.iter().filter(|window| window.table == plan.table);
+                windows.any(|window| table.columns[window.column].holds(*row))
+            };
+            for row in table.used_rows().filter(has_samples) {
+                keys.entry(table.key(row).clone()).or_default().push((index, row));
+            }
+        }
+        keys
+    }
+
+    fn take_finding(
+        &mut self,
+        library: &Library,
+        key: Key,
+        finding: Finding,
+        at: Timestamp,
+        output: &mut Output,
+    ) {
+        self.health.findings += 1;
+        let node = finding.node.clone().unwrap_or_else(|| FLEET.to_string());
+        let alerts = self.alerts.entry(node.clone()).or_default();
+        if let Some(state) = alerts.refresh(key.clone(), finding.clone(), at, library.timing(self.rule)) {
+            output.changes.push(self.change(library, &node, key, state, finding, at));
+        }
+    }
+
+    fn settle(&mut self, library: &Library, at: Timestamp, output: &mut Output) {
+        let timing = library.timing(self.rule);
+        let mut ended = Vec::new();
+        for (node, alerts) in &mut self.alerts {
+            ended
+                .extend(alerts.settle(at, timing).into_iter().map(|(key, alert)| (node.clone(), key, alert)));
+        }
+        self.alerts.retain(|_, alerts| !alerts.is_empty());
+        for (node, key, alert) in ended {
+            output.changes.push(self.change(library, &node, key, State::Resolved, alert.finding, at));
+        }
+    }
+
+    fn change(
+        &self,
+        library: &Library,
+        node: &str,
+        key: Key,
+        state: State,
+        finding: Finding,
+        at: Timestamp,
+    ) -> Change {
+        let node: Arc<str> = node.into();
+        Change {
+            at,
+            rule: library.names[self.rule].clone(),
+            node,
+            key: AlertKey { names: library.key_names[self.rule].clone(), key },
+            state,
+            severity: library.rules[self.rule].definition.severity,
+            value: finding.value,
+            limit: finding.limit,
+            summary: finding.summary,
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The engine as a value: `step(input)` takes an event or the time and returns what alerts did.
+//!
+//! It reads no clock, sleeps not, spawns nothing, does no I/O and draws no random number: the same inputs give the
+//! same changes, live or replayed. Each node is sequenced on its own clock; `received_at` moves all of them on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tocsin_proto::archive::Frame;
+
+use crate::alerts::State;
+use crate::plan::RuleId;
+use crate::project::walk::{Scratch, Value};
+use crate::rules::RuleError;
+use crate::sequence::Arrival;
+use crate::time::Timestamp;
+use crate::timeline::Change;
+
+mod fleet;
+mod library;
+mod node;
+
+pub use fleet::FLEET;
+pub use library::Library;
+pub use node::RuleHealth;
+
+use fleet::Fleet;
+use node::{Held, Node, Output};
+
+/// One input of the engine.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// An event arrived.
+    Event {
+        /// The event; its `received_at` is when it arrived, if that was recorded.
+        frame: Frame,
+        /// The node, if the event does not say.
+        node: &'a str,
+        /// A number that finds the event again, for errors.
+        origin: u64,
+    },
+    /// It is now this late, and nothing arrived.
+    Tick(Timestamp),
+}
+
+/// Something that concerns no single alert: reported, counted, and nothing stops for it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Problem {
+    /// A rule's script erred.
+    Rule {
+        /// On which node.
+        node: Arc<str>,
+        /// When.
+        at: Timestamp,
+        /// What and where.
+        error: RuleError,
+    },
+    /// An event's bytes do not decode.
+    Undecodable {
+        /// Of which node.
+        node: Arc<str>,
+        /// When.
+        at: Timestamp,
+        /// The event's number, as its input gave it.
+        origin: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What the engine saw of a node; all totals.
+#[derive(Debug, Clone)]
+pub struct NodeReport {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Events by kind, of the kinds seen.
+    pub events: Vec<(&'static str, u64)>,
+    /// Events released after their time had passed.
+    pub late: u64,
+    /// Events dropped because no other bore out their time.
+    pub implausible: u64,
+    /// Times its clock was set back or forth.
+    pub clock_steps: u64,
+    /// Events whose bytes do not decode.
+    pub undecodable: u64,
+    /// Keys given up because there were too many.
+    pub evicted: u64,
+    /// How far arrivals are behind its clock.
+    pub skew_ms: i64,
+}
+
+/// How a rule did, over all nodes.
+#[derive(Debug, Clone)]
+pub struct RuleReport {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its work and its errors.
+    pub health: RuleHealth,
+    /// Alerts now firing.
+    pub firing: usize,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Engine {
+    library: Library,
+    nodes: Vec<Node>,
+    /// Numbers of the nodes by name, in order of names.
+    names: BTreeMap<String, usize>,
+    last_node: usize,
+    fleet: Fleet,
+    scratch: Scratch,
+    /// The latest time any node or arrival has shown.
+    now: Timestamp,
+    output: Output,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    pub fn new(library: Library) -> Self {
+        let mut scratch = Scratch::default();
+        for kind in library.plan.kinds.iter().flatten() {
+            scratch.fit(&kind.projection);
+        }
+        let fleet = Fleet::new(&library);
+        Engine {
+            library,
+            nodes: Vec::new(),
+            names: BTreeMap::new(),
+            last_node: 0,
+            fleet,
+            scratch,
+            now: Timestamp::MIN,
+            output: Output::default(),
+        }
+    }
+
+    /// Advances by one input. Pure: same inputs, same changes.
+    pub fn step(&mut self, input: Input) -> Vec<Change> {
+        match input {
+            Input::Event { frame, node, origin } => self.event(frame, node, origin),
+            Input::Tick(at) => {
+                self.now = self.now.max(at);
+                self.advance_all();
+            }
+        }
+        std::mem::take(&mut self.output.changes)
+    }
+
+    /// Nothing more will come: releases what is held and ticks up to the last event.
+    pub fn finish(&mut self) -> Vec<Change> {
+        for node in &mut self.nodes {
+            node.sequencer.finish();
+            node.drain(&self.library, &mut self.scratch, &mut self.output);
+        }
+        self.advance_all();
+        std::mem::take(&mut self.output.changes)
+    }
+
+    /// What went wrong since this was last asked.
+    pub fn take_problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.output.problems)
+    }
+
+    fn event(&mut self, frame: Frame, default_node: &str, origin: u64) {
+        let id = self.node(frame.node().unwrap_or(default_node));
+        let node = &mut self.nodes[id];
+        let at = Timestamp::from_unix_ms(frame.timestamp_ms as i64);
+        let arrival = match frame.received_at_ms {
+            Some(ms) => Arrival::Stamped(Timestamp::from_unix_ms(ms as i64)),
+            None => Arrival::Derived(self.now),
+        };
+        let range = frame.body_range();
+        let body = Value::Bytes { start: range.start, len: range.end - range.start };
+        let (kind, body) = match self.library.plan.classify(&frame.payload, frame.extractor, body) {
+            Ok(Some(found)) => found,
+            // A kind of a later schema: counted, and it still tells the time.
+            Ok(None) => (self.library.plan.kinds.len(), Value::Absent),
+            Err(error) => {
+                node.undecodable += 1;
+                let (node, reason) = (node.name.clone(), error.to_string());
+                self.output.problems.push(Problem::Undecodable { node, at, origin, reason });
+                return;
+            }
+        };
+        node.events[kind] += 1;
+        let held = Held { kind, body, event: frame.payload, origin };
+        let is_wanted = self.library.plan.kinds.get(kind).is_some_and(Option::is_some);
+        let newest = if is_wanted {
+            node.sequencer.accept(at, arrival, held)
+        } else {
+            node.observe(at, arrival, held)
+        };
+        self.now = match arrival {
+            Arrival::Stamped(at) => self.now.max(at),
+            Arrival::Derived(_) => self.now.max(newest),
+        };
+        if self.nodes.len() == 1 {
+            self.nodes[0].sequencer.advance(self.now);
+            self.nodes[0].drain(&self.library, &mut self.scratch, &mut self.output);
+            self.tick_fleet();
+        } else {
+            self.nodes[id].drain(&self.library, &mut self.scratch, &mut self.output);
+            self.advance_all();
+        }
+    }
+
+    /// The number of a node by name; a new one is made for a new name.
+    fn node(&mut self, name: &str) -> usize {
+        if self.nodes.get(self.last_node).is_some_and(|node| *node.name == *name) {
+            return self.last_node;
+        }
+        self.last_node = match self.names.get(name) {
+            Some(id) => *id,
+            None => {
+                self.nodes.push(Node::new(&self.library, name));
+                self.names.insert(name.to_string(), self.nodes.len() - 1);
+                self.nodes.len() - 1
+            }
+        };
+        self.last_node
+    }
+
+    /// Lets time pass on all nodes.
+    fn advance_all(&mut self) {
+        for node in &mut self.nodes {
+            node.sequencer.advance(self.now);
+            node.drain(&self.library, &mut self.scratch, &mut self.output);
+        }
+        self.tick_fleet();
+    }
+
+    fn tick_fleet(&mut self) {
+        if self.now < self.fleet.next {
+            return;
+        }
+        let nodes: Vec<&Node> = self.names.values().map(|id| &self.nodes[*id]).collect();
+        self.fleet.tick(&self.library, &nodes, self.now, &mut self.output);
+    }
+
+    /// What was seen of each node, in order of names.
+    pub fn nodes(&self) -> Vec<NodeReport> {
+        self.names.values().map(|id| self.nodes[*id].report()).collect()
+    }
+
+    /// How each rule did, in the order of the rules.
+    pub fn rules(&self) -> Vec<RuleReport> {
+        (0..self.library.rules.len()).map(|rule| self.rule_report(rule)).collect()
+    }
+
+    fn rule_report(&self, rule: RuleId) -> RuleReport {
+        let mut health = self.fleet.health(rule).cloned().unwrap_or_default();
+        let mut firing = self.fleet.firing(rule);
+        for node in &self.nodes {
+            let on_node = &node.rules[rule].health;
+            health.evaluations += on_node.evaluations;
+            health.script_calls += on_node.script_calls;
+            health.findings += on_node.findings;
+            health.inhibited += on_node.inhibited;
+            health.failures += on_node.failures;
+            health.last_error = health.last_error.or_else(|| on_node.last_error.clone());
+            firing += node.alerts[rule].count(State::Firing);
+        }
+        RuleReport { name: self.library.names[rule].clone(), health, firing }
+    }
+
+    /// The rules and their plan.
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+}
+
+impl Node {
+    fn report(&self) -> NodeReport {
+        let kinds = tocsin_proto::schema::Schema::embedded().kinds();
+        let names = kinds.iter().map(|kind| kind.name.as_str()).chain(["unknown"]);
+        let counts = self.sequencer.counts;
+        NodeReport {
+            name: self.name.clone(),
+            events: names.zip(self.events.iter().copied()).filter(|(_, count)| *count > 0).collect(),
+            late: counts.late,
+            implausible: counts.implausible,
+            clock_steps: counts.clock_steps,
+            undecodable: self.undecodable,
+            evicted: self.tables.iter().map(|table| table.evicted).sum(),
+            skew_ms: self.sequencer.skew_ms(),
+        }
+    }
+}

@@ -1,0 +1,557 @@
+//! One node: its sequencer, its windows, its alerts. Nodes share nothing but the [`Library`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rhai::{Dynamic, Map};
+
+use super::Problem;
+use super::library::{Library, Subject};
+use crate::alerts::{Alerts, State};
+use crate::plan::{Destination, Feed, HandlerField, NODE_TABLE, RuleId, Source, TableId};
+use crate::project::path::KindId;
+use crate::project::walk::{Scratch, Value};
+use crate::rules::definition::Scope;
+use crate::rules::guard::Guard;
+use crate::rules::literal::Complaint;
+use crate::rules::{Finding, RuleError};
+use crate::sequence::{Arrival, Sequencer};
+use crate::time::Timestamp;
+use crate::timeline::{AlertKey, Change, hex};
+use crate::windows::column::RowId;
+use crate::windows::key::{Key, hash_of_value};
+use crate::windows::table::Table;
+
+/// Without any event for this long a node was not observed, and its windows are not filled until they are again.
+const GAP_MS: i64 = 60_000;
+/// A rule that errs is left alone for twice as long each time, up to this.
+const BACK_OFF_MAX_MS: i64 = 600_000;
+/// Beyond this many ticks of nothing, time jumps.
+const IDLE_TICKS: i64 = 64;
+
+/// An event held until its time comes.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub kind: KindId,
+    pub body: Value,
+    pub event: Bytes,
+    /// Where the event came from, for errors.
+    pub origin: u64,
+}
+
+/// Where the results of a step go.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    pub changes: Vec<Change>,
+    pub problems: Vec<Problem>,
+}
+
+/// Health of one rule; all totals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleHealth {
+    /// Keys looked at.
+    pub evaluations: u64,
+    /// Of those, how many needed the script.
+    pub script_calls: u64,
+    /// Findings, also the inhibited ones.
+    pub findings: u64,
+    /// Findings that another rule inhibited.
+    pub inhibited: u64,
+    /// Script errors.
+    pub failures: u64,
+    /// The newest error.
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub name: Arc<str>,
+    pub sequencer: Sequencer<Held>,
+    pub tables: Vec<Table>,
+    pub alerts: Vec<Alerts>,
+    pub rules: Vec<RuleState>,
+    /// Guards where this node's parameters are its own.
+    guards: Vec<Option<Guard>>,
+    next_tick: Vec<Timestamp>,
+    /// Earliest of `next_tick`.
+    next: Timestamp,
+    /// Observed without a gap since then.
+    pub observed_since: Timestamp,
+    last_event_at: Timestamp,
+    uptime_s: u64,
+    /// Events by kind; the last place counts kinds unknown to the schema.
+    pub events: Vec<u64>,
+    pub undecodable: u64,
+    /// Which rows of a table were taken already by the evaluation under way.
+    marks: Vec<Vec<u32>>,
+    mark: u32,
+    calls: Vec<Call>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct RuleState {
+    pub health: RuleHealth,
+    was_filled: bool,
+    was_inhibited: bool,
+    /// All keys must be looked at, because changes were missed.
+    look_at_all: bool,
+    skip_until: Option<Timestamp>,
+    errors_in_a_row: u32,
+    /// `this` of each key, and which life of its row it belongs to.
+    states: BTreeMap<RowId, (u32, Dynamic)>,
+}
+
+/// A call of `on_event` that a row asked for.
+#[derive(Debug)]
+struct Call {
+    rule: RuleId,
+    table: TableId,
+    row: RowId,
+    event: Map,
+}
+
+impl Node {
+    pub fn new(library: &Library, name: &str) -> Self {
+        let plan = &library.plan;
+        Node {
+            name: name.into(),
+            sequencer: Sequencer::default(),
+            tables: plan.tables.iter().map(Table::new).collect(),
+            alerts: plan.rules.iter().map(|_| Alerts::default()).collect(),
+            rules: plan.rules.iter().map(|_| RuleState::default()).collect(),
+            guards: library.own_guards(name),
+            next_tick: vec![Timestamp::MIN; plan.groups.len()],
+            next: Timestamp::MIN,
+            observed_since: Timestamp::MIN,
+            last_event_at: Timestamp::MIN,
+            uptime_s: 0,
+            events: vec![0; plan.kinds.len() + 1],
+            undecodable: 0,
+            marks: vec![Vec::new(); plan.tables.len()],
+            mark: 0,
+            calls: Vec::new(),
+        }
+    }
+
+    /// Takes an event nobody looks at: it still tells the time.
+    pub fn observe(&mut self, at: Timestamp, arrival: Arrival, held: Held) -> Timestamp {
+        if self.sequencer.observe(at, arrival) {
+            self.note_presence(self.sequencer.newest());
+            return self.sequencer.newest();
+        }
+        self.sequencer.accept(at, arrival, held)
+    }
+
+    fn note_presence(&mut self, at: Timestamp) {
+        if at.ms_since(self.last_event_at) > GAP_MS {
+            self.observed_since = at;
+        }
+        self.last_event_at = self.last_event_at.max(at);
+    }
+
+    /// Releases what is due and ticks up to the node's time.
+    pub fn drain(&mut self, library: &Library, scratch: &mut Scratch, output: &mut Output) {
+        while let Some((at, held)) = self.sequencer.pop() {
+            self.note_presence(at);
+            self.tick_until(library, at, output);
+            self.apply(library, scratch, at, &held, output);
+        }
+        let watermark = self.sequencer.watermark();
+        if self.next <= watermark {
+            self.tick_until(library, watermark, output);
+        }
+    }
+
+    fn tick_until(&mut self, library: &Library, at: Timestamp, output: &mut Output) {
+        if self.next == Timestamp::MIN {
+            self.start_ticks(library, at);
+        }
+        let mut idle_ticks = 0;
+        while self.next <= at {
+            let now = self.next;
+            self.tick(library, now, output);
+            idle_ticks = if self.is_idle() { idle_ticks + 1 } else { 0 };
+            if idle_ticks > IDLE_TICKS {
+                // Nothing can happen before the next event: a gap of a year must not take a million ticks.
+                self.start_ticks(library, at);
+            }
+        }
+    }
+
+    fn start_ticks(&mut self, library: &Library, at: Timestamp) {
+        for (next, every_ms) in self.next_tick.iter_mut().zip(&library.plan.groups) {
+            *next = at.next_multiple_ms(*every_ms);
+        }
+        self.next = self.next_tick.iter().min().copied().unwrap_or(Timestamp::MAX);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.tables.iter().all(Table::is_idle) && self.alerts.iter().all(Alerts::is_empty)
+    }
+
+    /// Gives an event's samples to the windows that take it and its fields to the scripts that ask for it.
+    fn apply(
+        &mut self,
+        library: &Library,
+        scratch: &mut Scratch,
+        at: Timestamp,
+        held: &Held,
+        output: &mut Output,
+    ) {
+        let Some(plan) = &library.plan.kinds[held.kind] else { return };
+        let event = &held.event[..];
+        let walked = plan.projection.rows(event, held.body, scratch, &mut |scope, slots| {
+            let scope = &plan.scopes[scope];
+            scope.dispatch.each(slots, event, &mut |feed| {
+                self.feed(&scope.feeds[feed], slots, event, at, held.kind);
+            });
+        });
+        if let Err(error) = walked {
+            self.undecodable += 1;
+            output.problems.push(Problem::Undecodable {
+                node: self.name.clone(),
+                at,
+                origin: held.origin,
+                reason: error.to_string(),
+            });
+        }
+        if !self.calls.is_empty() {
+            for call in std::mem::take(&mut self.calls) {
+                self.call_on_event(library, call, at, output);
+            }
+        }
+    }
+
+    fn feed(&mut self, feed: &Feed, slots: &[Value], event: &[u8], at: Timestamp, kind: KindId) {
+        if !feed.tests.iter().all(|(slot, test)| crate::dispatch::passes(test, slots[*slot], event)) {
+            return;
+        }
+        match &feed.to {
+            Destination::Windows { table, key, targets } => {
+                let table = &mut self.tables[*table];
+                let mut row = None;
+                for (column, source) in targets {
+                    let Some((value, hash)) = source.sample(slots, event) else { continue };
+                    // Looked up at the first sample: a key without any gets no row.
+                    if row.is_none() {
+                        row = table.row_for(slots, key, event, at);
+                    }
+                    let Some(row) = row else { return };
+                    table.push(*column, row, at, value, hash);
+                }
+            }
+            Destination::Handler { rule, table, key, fields } => {
+                let Some(row) = self.tables[*table].row_for(slots, key, event, at) else { return };
+                let event = event_map(fields, slots, event, kind);
+                self.calls.push(Call { rule: *rule, table: *table, row, event });
+            }
+            Destination::ConnectionClosed(slot) => {
+                if let Value::U64(peer_id) = slots[*slot] {
+                    self.tables.iter_mut().for_each(|table| table.close_peer(peer_id, at));
+                }
+            }
+            Destination::Uptime(slot) => {
+                let Value::U64(uptime_s) = slots[*slot] else { return };
+                if uptime_s < self.uptime_s {
+                    self.tables.iter_mut().for_each(|table| table.close_all_peers(at));
+                }
+                self.uptime_s = uptime_s;
+            }
+        }
+    }
+
+    fn tick(&mut self, library: &Library, now: Timestamp, output: &mut Output) {
+        let plan = &library.plan;
+        let mut due = 0_u32;
+        for (group, next) in self.next_tick.iter_mut().enumerate() {
+            if *next <= now {
+                due |= 1 << group;
+                *next = now.next_multiple_ms(plan.groups[group]);
+            }
+        }
+        self.next = self.next_tick.iter().min().copied().unwrap_or(Timestamp::MAX);
+        for table in &mut self.tables {
+            table.expire(now);
+            for group in 0..plan.groups.len() as u32 {
+                if due & (1 << group) != 0 {
+                    table.columns.iter_mut().for_each(|column| column.refresh(group, now));
+                }
+            }
+        }
+        for rule in &plan.order {
+            if due & (1 << plan.rules[*rule].group) != 0
+                && library.rules[*rule].definition.scope == Scope::Node
+            {
+                self.evaluate(library, *rule, now, output);
+            }
+        }
+        for table in &mut self.tables {
+            for group in 0..plan.groups.len() as u32 {
+                if due & (1 << group) != 0 {
+                    table.columns.iter_mut().for_each(|column| column.clear_changed(group));
+                }
+            }
+            table.sweep(now);
+        }
+    }
+
+    /// Looks at a rule's keys whose windows changed, and ends the alerts nothing keeps alive.
+    fn evaluate(&mut self, library: &Library, rule: RuleId, now: Timestamp, output: &mut Output) {
+        let plan = &library.plan.rules[rule];
+        if let Some(until) = self.rules[rule].skip_until {
+            if now < until {
+                return;
+            }
+            self.rules[rule].skip_until = None;
+            self.rules[rule].look_at_all = true;
+        }
+        let filled = self.observed_since.plus_ms(plan.over_max_ms) <= now;
+        let inhibited = plan.inhibitors.iter().any(|(other, _)| self.alerts[*other].any_firing());
+        let state = &mut self.rules[rule];
+        let look_at_all = std::mem::take(&mut state.look_at_all)
+            || plan.has_age
+            || (plan.reads_filled && filled != state.was_filled)
+            || (state.was_inhibited && !inhibited);
+        state.was_filled = filled;
+        state.was_inhibited = inhibited;
+        let rows = self.rows_to_look_at(library, rule, look_at_all);
+        for row in rows {
+            if let Err(complaint) = self.look_at(library, rule, row, now, filled, output) {
+                self.back_off(library, rule, &complaint, now, output);
+                return;
+            }
+        }
+        self.rules[rule].errors_in_a_row = 0;
+        for (key, alert) in self.alerts[rule].settle(now, library.timing(rule)) {
+            let change = self.change(library, rule, key, State::Resolved, &alert.finding, now);
+            output.changes.push(change);
+        }
+    }
+
+    /// Rows that changed since the rule last looked, and rows with an alert; all rows if changes were missed.
+    fn rows_to_look_at(&mut self, library: &Library, rule: RuleId, all: bool) -> Vec<RowId> {
+        let plan = &library.plan.rules[rule];
+        if plan.windows.is_empty() {
+            return Vec::new();
+        }
+        let table = &self.tables[plan.table];
+        let is_keyed = plan.table != NODE_TABLE;
+        // A window without keys is part of every key's reading.
+        let all = all
+            || is_keyed
+                && plan.windows.iter().any(|window| {
+                    window.table == NODE_TABLE
+                        && !self.tables[NODE_TABLE].columns[window.column].changed(plan.group).is_empty()
+                });
+        if all {
+            return table.used_rows().collect();
+        }
+        self.mark = self.mark.wrapping_add(1);
+        let marks = &mut self.marks[plan.table];
+        marks.resize(table.capacity(), 0);
+        let mut rows = Vec::new();
+        let mut take = |row: RowId| {
+            if marks[row as usize] != self.mark && table.is_used(row) {
+                marks[row as usize] = self.mark;
+                rows.push(row);
+            }
+        };
+        for window in plan.windows.iter().filter(|window| window.table == plan.table) {
+            for row in table.columns[window.column].changed(plan.group) {
+                take(*row);
+            }
+        }
+        self.alerts[rule].keys().filter_map(|key| table.row_of(key)).for_each(&mut take);
+        rows
+    }
+
+    fn look_at(
+        &mut self,
+        library: &Library,
+        rule: RuleId,
+        row: RowId,
+        now: Timestamp,
+        filled: bool,
+        output: &mut Output,
+    ) -> Result<(), Complaint> {
+        let plan = &library.plan.rules[rule];
+        let tables = &self.tables;
+        let reading = |window: usize| {
+            let window = plan.windows[window];
+            let row = if window.table == NODE_TABLE { 0 } else { row };
+            tables[window.table].reading(window.column, row, now)
+        };
+        let state = &mut self.rules[rule];
+        state.health.evaluations += 1;
+        let guard = self.guards[rule].as_ref().or(library.common_guard(rule));
+        if guard.is_some_and(|guard| guard.is_quiet(&reading, filled)) {
+            return Ok(());
+        }
+        state.health.script_calls += 1;
+        let key = tables[plan.table].key(row);
+        let subject = Subject { key, node: &self.name, filled };
+        let this = state.states.get_mut(&row).map(|(_, this)| this);
+        let found = library.check(rule, &subject, reading, this)?;
+        let key = key.clone();
+        if let Some(finding) = found {
+            self.take_finding(library, rule, key, finding, now, output);
+        }
+        Ok(())
+    }
+
+    fn call_on_event(&mut self, library: &Library, call: Call, at: Timestamp, output: &mut Output) {
+        let table = &mut self.tables[call.table];
+        if !table.is_used(call.row) {
+            return;
+        }
+        let state = &mut self.rules[call.rule];
+        if state.skip_until.is_some_and(|until| at < until) {
+            return;
+        }
+        let generation = table.generation(call.row);
+        let known = state.states.get(&call.row).is_some_and(|(known, _)| *known == generation);
+        if !known {
+            if call.table != NODE_TABLE {
+                table.hold(call.row);
+            }
+            state.states.insert(call.row, (generation, library.first_state(call.rule)));
+        }
+        let (_, this) = state.states.get_mut(&call.row).expect("inserted above");
+        state.health.evaluations += 1;
+        state.health.script_calls += 1;
+        let key = table.key(call.row).clone();
+        match library.on_event(call.rule, &self.name, call.event, this) {
+            Ok(Some(finding)) => self.take_finding(library, call.rule, key, finding, at, output),
+            Ok(None) => {}
+            Err(complaint) => self.back_off(library, call.rule, &complaint, at, output),
+        }
+    }
+
+    fn take_finding(
+        &mut self,
+        library: &Library,
+        rule: RuleId,
+        key: Key,
+        finding: Finding,
+        now: Timestamp,
+        output: &mut Output,
+    ) {
+        self.rules[rule].health.findings += 1;
+        let is_inhibited = library.plan.rules[rule].inhibitors.iter().any(|(other, same_key)| {
+            let alerts = &self.alerts[*other];
+            if *same_key {
+                alerts.get(&key).is_some_and(|alert| alert.state == State::Firing)
+            } else {
+                alerts.any_firing()
+            }
+        });
+        if is_inhibited {
+            self.rules[rule].health.inhibited += 1;
+            return;
+        }
+        let timing = library.timing(rule);
+        if let Some(state) = self.alerts[rule].refresh(key.clone(), finding.clone(), now, timing) {
+            output.changes.push(self.change(library, rule, key, state, &finding, now));
+        }
+    }
+
+    /// Leaves a rule that erred alone for a while. Its alerts stay as they are.
+    fn back_off(
+        &mut self,
+        library: &Library,
+        rule: RuleId,
+        complaint: &Complaint,
+        now: Timestamp,
+        output: &mut Output,
+    ) {
+        let error = RuleError::new(&library.rules[rule].path, complaint);
+        let state = &mut self.rules[rule];
+        state.health.failures += 1;
+        state.health.last_error = Some(error.to_string());
+        let every_ms = library.plan.groups[library.plan.rules[rule].group as usize];
+        let pause_ms = (every_ms << state.errors_in_a_row.min(12)).min(BACK_OFF_MAX_MS.max(every_ms));
+        state.errors_in_a_row += 1;
+        state.skip_until = Some(now.plus_ms(pause_ms));
+        output.problems.push(Problem::Rule { node: self.name.clone(), at: now, error });
+    }
+
+    fn change(
+        &self,
+        library: &Library,
+        rule: RuleId,
+        key: Key,
+        state: State,
+        finding: &Finding,
+        at: Timestamp,
+    ) -> Change {
+        Change {
+            at,
+            rule: library.names[rule].clone(),
+            node: self.name.clone(),
+            key: AlertKey { names: library.key_names[rule].clone(), key },
+            state,
+            severity: library.rules[rule].definition.severity,
+            value: finding.value,
+            limit: finding.limit,
+            summary: finding.summary.clone(),
+        }
+    }
+}
+
+impl Source {
+    /// The number a window takes from a row, and the hash where different values are counted.
+    fn sample(self, slots: &[Value], event: &[u8]) -> Option<(f64, u64)> {
+        match self {
+            Source::Presence(None) => Some((1.0, 0)),
+            Source::Presence(Some(slot)) => (slots[slot] != Value::Absent).then_some((1.0, 0)),
+            Source::Number(slot) => slots[slot].number().map(|value| (value, 0)),
+            Source::Identity(slot) => {
+                (slots[slot] != Value::Absent).then(|| (1.0, hash_of_value(slots[slot], event)))
+            }
+        }
+    }
+}
+
+/// The fields of an event as a script sees them: `e.kind` and whatever else it reads.
+fn event_map(fields: &[HandlerField], slots: &[Value], event: &[u8], kind: KindId) -> Map {
+    let mut map = Map::new();
+    let kinds = tocsin_proto::schema::Schema::embedded().kinds();
+    map.insert("kind".into(), kinds[kind].name.clone().into());
+    for field in fields {
+        let value = field.slot.map_or(Dynamic::UNIT, |slot| dynamic_of_value(slots[slot], field, event));
+        insert(&mut map, &field.path, value);
+    }
+    map
+}
+
+fn insert(map: &mut Map, path: &[String], value: Dynamic) {
+    match path {
+        [] => {}
+        [name] => {
+            map.insert(name.as_str().into(), value);
+        }
+        [name, rest @ ..] => {
+            let entry = map.entry(name.as_str().into()).or_insert_with(|| Map::new().into());
+            if let Ok(mut inner) = entry.as_map_mut() {
+                insert(&mut inner, rest, value);
+            }
+        }
+    }
+}
+
+fn dynamic_of_value(value: Value, field: &HandlerField, event: &[u8]) -> Dynamic {
+    match value {
+        Value::Absent => Dynamic::UNIT,
+        // Numbers beyond 2^63 have no integer in the script language.
+        Value::U64(value) => i64::try_from(value).map_or_else(|_| (value as f64).into(), Dynamic::from),
+        Value::I64(value) => value.into(),
+        Value::F64(value) => value.into(),
+        Value::Bool(value) => value.into(),
+        Value::Bytes { .. } if field.is_text => {
+            String::from_utf8_lossy(value.bytes(event)).into_owned().into()
+        }
+        Value::Bytes { .. } if field.is_hash => hex(value.bytes(event).iter().rev()).into(),
+        Value::Bytes { .. } => hex(value.bytes(event).iter()).into(),
+    }
+}

@@ -1,0 +1,554 @@
+//! What a rule declares, checked: the typed form of its `RULE` literal and of its header.
+
+use std::time::Duration;
+
+use rhai::Position;
+use tocsin_proto::schema::{Schema, Type};
+
+use super::literal::{Complaint, Entry, Literal, LiteralValue};
+use super::{Severity, Status};
+use crate::project::path::{self, FieldPath, KindId, nearest_names};
+use crate::time::parse_duration;
+use crate::windows::{Aggregate, Window};
+
+/// Keys a rule's windows may hold for each node unless it says otherwise. A node has at most some hundreds of peers
+/// at once, so this is room for a day of churn; at a few hundred bytes a key it bounds a table to some megabytes.
+pub const KEYS_MAX_DEFAULT: i64 = 16_384;
+
+/// The declared part of a rule.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Whether it may wake people.
+    pub status: Status,
+    /// Fields the rule's keys are made of.
+    pub by: Vec<FieldPath>,
+    /// Time between evaluations.
+    pub every: Duration,
+    /// How long findings must last before the alert fires.
+    pub for_s: Duration,
+    /// How long the alert keeps firing without findings.
+    pub keep_firing_for_s: Duration,
+    /// Keys per node at most.
+    pub keys_max: usize,
+    /// Whether it sees one node or all of them.
+    pub scope: Scope,
+    /// Rules that inhibit this one while they fire on the same node.
+    pub unless: Vec<(String, Position)>,
+    /// Numbers and texts that configuration may override.
+    pub params: Vec<Param>,
+    /// Windows by the names the script uses.
+    pub windows: Vec<WindowDefinition>,
+    /// Events that `on_event` is called for.
+    pub on: Vec<EventFilter>,
+    /// What `this` holds before the first event of a key.
+    pub state: Option<Literal>,
+}
+
+/// What a rule sees at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// One node.
+    Node,
+    /// All nodes.
+    Fleet,
+}
+
+/// A parameter with its default.
+#[derive(Debug, Clone)]
+pub struct Param {
+    /// Its name in `params`.
+    pub name: String,
+    /// Its value unless overridden.
+    pub value: LiteralValue,
+}
+
+/// A window as a rule declares it.
+#[derive(Debug, Clone)]
+pub struct WindowDefinition {
+    /// Its name in `w`.
+    pub name: String,
+    /// Aggregate and span.
+    pub window: Window,
+    /// The field whose values are aggregated.
+    pub value: FieldPath,
+    /// Which events are taken.
+    pub filter: Vec<Condition>,
+    /// Fields its keys are made of, if they differ from the rule's. Empty: one value for the whole node.
+    pub by: Option<Vec<FieldPath>>,
+    /// Where it stands.
+    pub position: Position,
+}
+
+/// Events of one kind that fit a filter.
+#[derive(Debug, Clone)]
+pub struct EventFilter {
+    /// The event kind.
+    pub kind: KindId,
+    /// Which of them.
+    pub filter: Vec<Condition>,
+    /// Where it stands.
+    pub position: Position,
+}
+
+/// A condition on one field.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    /// The field.
+    pub field: FieldPath,
+    /// What it must be.
+    pub test: Test,
+}
+
+/// What a field must be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Test {
+    /// One of these values.
+    In(Vec<Operand>),
+    /// None of these values.
+    NotIn(Vec<Operand>),
+    /// A number between these, both included.
+    Range {
+        /// Smallest.
+        min: f64,
+        /// Largest.
+        max: f64,
+    },
+}
+
+/// A value a field is compared with, by the field's type.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operand {
+    /// An integer or an enum's number.
+    Int(i64),
+    /// True or false.
+    Bool(bool),
+    /// Text.
+    Text(String),
+}
+
+const KEYS: [&str; 13] = [
+    "severity",
+    "status",
+    "by",
+    "every",
+    "for_s",
+    "keep_firing_for_s",
+    "max_keys",
+    "scope",
+    "unless",
+    "params",
+    "windows",
+    "on",
+    "state",
+];
+const DAY_S: i64 = 86_400;
+
+impl Definition {
+    /// Reads and checks a `RULE` literal; every complaint it finds is returned.
+    pub fn read(schema: &Schema, literal: &Literal) -> Result<Definition, Vec<Complaint>> {
+        let mut reader = Reader { schema, complaints: Vec::new() };
+        let definition = reader.definition(literal);
+        match definition {
+            Some(definition) if reader.complaints.is_empty() => Ok(definition),
+            _ => Err(reader.complaints),
+        }
+    }
+}
+
+struct Reader<'s> {
+    schema: &'s Schema,
+    complaints: Vec<Complaint>,
+}
+
+impl Reader<'_> {
+    /// Notes what is wrong and goes on, so that one run shows all there is to mend.
+    fn note<T>(&mut self, result: Result<T, Complaint>) -> Option<T> {
+        result.map_err(|complaint| self.complaints.push(complaint)).ok()
+    }
+
+    fn definition(&mut self, literal: &Literal) -> Option<Definition> {
+        let entries = self.note(literal.map("RULE"))?;
+        let known = &KEYS;
+        self.refuse_unknown("RULE", entries, known);
+        let get = |name: &str| entries.iter().find(|entry| entry.name == name).map(|entry| &entry.literal);
+
+        let severity = self.severity(get("severity"), literal.position);
+        let status = self.status(get("status"));
+        let by = get("by").map_or(Vec::new(), |by| self.paths(by, "by"));
+        let every = self.duration(get("every"), "every", "5s");
+        let for_s = self.seconds(get("for_s"), "for_s", 0);
+        let keep_firing_for_s = self.seconds(get("keep_firing_for_s"), "keep_firing_for_s", 300);
+        let keys_max = self.int(get("max_keys"), "max_keys", KEYS_MAX_DEFAULT, 1..=1_000_000);
+        let scope = self.scope(get("scope"));
+        let unless = get("unless").map_or(Vec::new(), |unless| {
+            let names = unless.texts("unless");
+            let names = self.note(names).unwrap_or_default();
+            names.into_iter().map(|(name, position)| (name.to_string(), position)).collect()
+        });
+        let params = get("params").map_or(Vec::new(), |params| self.params(params));
+        let windows = get("windows").map_or(Vec::new(), |windows| self.windows(windows));
+        let on = get("on").map_or(Vec::new(), |on| self.on(on));
+        let state = get("state").cloned();
+        if let Some(state) = &state {
+            let checked = state.map("state").map(|_| ());
+            self.note(checked);
+        }
+        Some(Definition {
+            severity: severity?,
+            status: status?,
+            by,
+            every: every?,
+            for_s: for_s?,
+            keep_firing_for_s: keep_firing_for_s?,
+            keys_max: usize::try_from(keys_max?).expect("checked to be at least 1"),
+            scope: scope?,
+            unless,
+            params,
+            windows,
+            on,
+            state,
+        })
+    }
+
+    fn refuse_unknown(&mut self, what: &str, entries: &[Entry], known: &[&str]) {
+        for entry in entries.iter().filter(|entry| !known.contains(&entry.name.as_str())) {
+            let nearest = nearest_names(known.iter().map(|name| name.to_string()), &entry.name);
+            let expected = if nearest.is_empty() { known.join(", ") } else { nearest.join(", ") };
+            let message = format!("{what} has no key {:?}, expected {expected}", entry.name);
+            self.complaints.push(Complaint::new(entry.position, message));
+        }
+    }
+
+    fn choice<T>(
+        &mut self,
+        literal: Option<&Literal>,
+        what: &str,
+        choices: &[(&str, T)],
+        default: Option<T>,
+    ) -> Option<T>
+    where
+        T: Copy,
+    {
+        let Some(literal) = literal else { return default };
+        let text = self.note(literal.text(what))?;
+        let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            let message = format!("{what} is {text:?}, expected {}", names.join(" or "));
+            self.complaints.push(Complaint::new(literal.position, message));
+        }
+        found
+    }
+
+    fn severity(&mut self, literal: Option<&Literal>, rule: Position) -> Option<Severity> {
+        if literal.is_none() {
+            self.complaints
+                .push(Complaint::new(rule, "RULE has no severity, expected info, warning or critical"));
+        }
+        let choices =
+            [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
+        self.choice(literal, "severity", &choices, None)
+    }
+
+    fn status(&mut self, literal: Option<&Literal>) -> Option<Status> {
+        let choices = [("stable", Status::Stable), ("experimental", Status::Experimental)];
+        self.choice(literal, "status", &choices, Some(Status::Experimental))
+    }
+
+    fn scope(&mut self, literal: Option<&Literal>) -> Option<Scope> {
+        self.choice(literal, "scope", &[("node", Scope::Node), ("fleet", Scope::Fleet)], Some(Scope::Node))
+    }
+
+    fn int(
+        &mut self,
+        literal: Option<&Literal>,
+        what: &str,
+        default: i64,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Option<i64> {
+        match literal {
+            Some(literal) => self.note(literal.int(what, range)),
+            None => Some(default),
+        }
+    }
+
+    fn seconds(&mut self, literal: Option<&Literal>, what: &str, default: i64) -> Option<Duration> {
+        let seconds = self.int(literal, what, default, 0..=7 * DAY_S)?;
+        Some(Duration::from_secs(seconds as u64))
+    }
+
+    fn duration(&mut self, literal: Option<&Literal>, what: &str, default: &str) -> Option<Duration> {
+        let (text, position) = match literal {
+            Some(literal) => (self.note(literal.text(what))?, literal.position),
+            None => (default, Position::NONE),
+        };
+        let parsed =
+            parse_duration(text).map_err(|error| Complaint::new(position, format!("{what}: {error}")));
+        let duration = self.note(parsed)?;
+        // A tick costs; what a window says cannot be known more exactly than events arrive.
+        if duration < Duration::from_millis(100) {
+            let message = format!("{what} is {text:?}, expected at least 100ms");
+            self.complaints.push(Complaint::new(position, message));
+        }
+        Some(duration)
+    }
+
+    fn paths(&mut self, literal: &Literal, what: &str) -> Vec<FieldPath> {
+        let texts = self.note(literal.texts(what)).unwrap_or_default();
+        texts
+            .into_iter()
+            .filter_map(|(text, position)| {
+                let path = path::resolve(self.schema, text)
+                    .map_err(|error| Complaint::new(position, format!("{what}: {error}")));
+                let path = self.note(path)?;
+                self.check_key(&path, text, what, position);
+                Some(path)
+            })
+            .collect()
+    }
+
+    fn check_key(&mut self, path: &FieldPath, text: &str, what: &str, position: Position) {
+        if matches!(path.field.ty, Type::F64 | Type::Message(_)) {
+            let message =
+                format!("{what}: {text:?} cannot be a key, expected a field of integers, texts or bytes");
+            self.complaints.push(Complaint::new(position, message));
+        }
+    }
+
+    fn params(&mut self, literal: &Literal) -> Vec<Param> {
+        let entries = self.note(literal.map("params")).unwrap_or_default();
+        let param = |entry: &Entry| {
+            if matches!(entry.literal.value, LiteralValue::Map(_)) {
+                let message = format!(
+                    "param {} is a map, expected a number, a text, true or false or a list",
+                    entry.name
+                );
+                self.complaints.push(Complaint::new(entry.literal.position, message));
+            }
+            Param { name: entry.name.clone(), value: entry.literal.value.clone() }
+        };
+        entries.iter().map(param).collect()
+    }
+
+    fn windows(&mut self, literal: &Literal) -> Vec<WindowDefinition> {
+        let entries = self.note(literal.map("windows")).unwrap_or_default();
+        entries.iter().filter_map(|entry| self.window(entry)).collect()
+    }
+
+    fn window(&mut self, entry: &Entry) -> Option<WindowDefinition> {
+        let what = format!("window {}", entry.name);
+        let parts = self.note(entry.literal.map(&what))?;
+        let mut known: Vec<&str> = Aggregate::NAMES.to_vec();
+        known.extend(["q", "where", "over", "by"]);
+        self.refuse_unknown(&what, parts, &known);
+        if ["filled", "key", "node", "nodes"].contains(&entry.name.as_str()) {
+            let message = format!("{what}: the name is taken, w.{} has a meaning of its own", entry.name);
+            self.complaints.push(Complaint::new(entry.position, message));
+        }
+        let get = |name: &str| parts.iter().find(|part| part.name == name).map(|part| &part.literal);
+        let mut aggregates = parts.iter().filter(|part| Aggregate::NAMES.contains(&part.name.as_str()));
+        let (Some(aggregate_part), None) = (aggregates.next(), aggregates.next()) else {
+            let message = format!("{what} needs exactly one of {}", Aggregate::NAMES.join(", "));
+            self.complaints.push(Complaint::new(entry.position, message));
+            return None;
+        };
+        let aggregate = self.aggregate(&what, &aggregate_part.name, get("q"), entry.position)?;
+        let value_text = self.note(aggregate_part.literal.text(&what))?;
+        let value = path::resolve(self.schema, value_text)
+            .map_err(|error| Complaint::new(aggregate_part.literal.position, format!("{what}: {error}")));
+        let value = self.note(value)?;
+        self.check_number(&what, aggregate, &value, value_text, aggregate_part.literal.position);
+        let over = match get("over") {
+            Some(over) => self.duration(Some(over), &format!("{what}: over"), "")?,
+            None => {
+                self.complaints
+                    .push(Complaint::new(entry.position, format!("{what} has no over, as over: \"10m\"")));
+                return None;
+            }
+        };
+        let filter = get("where").map_or(Vec::new(), |filter| self.conditions(&what, value.kind, filter));
+        let by = get("by").map(|by| self.paths(by, &format!("{what}: by")));
+        let window = Window {
+            aggregate,
+            over_ms: over.as_millis() as i64,
+            integers: value.field.ty != Type::F64 || value.field.is_repeated(),
+        };
+        Some(WindowDefinition {
+            name: entry.name.clone(),
+            window,
+            value,
+            filter,
+            by,
+            position: entry.position,
+        })
+    }
+
+    fn aggregate(
+        &mut self,
+        what: &str,
+        name: &str,
+        q: Option<&Literal>,
+        position: Position,
+    ) -> Option<Aggregate> {
+        let share = match (name, q) {
+            ("quantile", Some(q)) => self.note(q.number("q"))?,
+            ("quantile", None) => {
+                self.complaints
+                    .push(Complaint::new(position, format!("{what}: quantile needs q, as q: 0.99")));
+                return None;
+            }
+            (_, Some(q)) => {
+                self.complaints
+                    .push(Complaint::new(q.position, format!("{what}: q goes with quantile only")));
+                return None;
+            }
+            (_, None) => 0.5,
+        };
+        if !(0.0..=1.0).contains(&share) {
+            self.complaints.push(Complaint::new(position, format!("{what}: q is {share}, expected 0 to 1")));
+        }
+        Aggregate::from_name(name, share)
+    }
+
+    fn check_number(
+        &mut self,
+        what: &str,
+        aggregate: Aggregate,
+        value: &FieldPath,
+        text: &str,
+        position: Position,
+    ) {
+        let is_message = matches!(value.field.ty, Type::Message(_)) && !value.field.is_repeated();
+        if aggregate.needs_number() && is_message {
+            let message = format!("{what}: {text:?} is a message, expected one of its fields");
+            self.complaints.push(Complaint::new(position, message));
+        }
+        if aggregate == Aggregate::Distinct && matches!(value.field.ty, Type::Message(_)) {
+            let message = format!(
+                "{what}: {text:?} is a message, expected one of its fields to count different values of"
+            );
+            self.complaints.push(Complaint::new(position, message));
+        }
+    }
+
+    fn on(&mut self, literal: &Literal) -> Vec<EventFilter> {
+        let items = match &literal.value {
+            LiteralValue::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(literal),
+        };
+        items.iter().filter_map(|item| self.event_filter(item)).collect()
+    }
+
+    fn event_filter(&mut self, literal: &Literal) -> Option<EventFilter> {
+        let (event, filter) = match &literal.value {
+            LiteralValue::Text(_) => (literal, None),
+            _ => {
+                let entries = self.note(literal.map("on"))?;
+                self.refuse_unknown("on", entries, &["event", "where"]);
+                let get =
+                    |name: &str| entries.iter().find(|entry| entry.name == name).map(|entry| &entry.literal);
+                let Some(event) = get("event") else {
+                    let message = "on has no event, expected an event kind as event: \"block_tip\"";
+                    self.complaints.push(Complaint::new(literal.position, message));
+                    return None;
+                };
+                (event, get("where"))
+            }
+        };
+        let text = self.note(event.text("on"))?;
+        let kind = path::split_kind(self.schema, text)
+            .map_err(|error| Complaint::new(event.position, format!("on: {error}")));
+        let (kind, rest) = self.note(kind)?;
+        if !rest.is_empty() {
+            let message = format!(
+                "on: {text:?} is a field, expected the event kind {}",
+                self.schema.kinds()[kind].name
+            );
+            self.complaints.push(Complaint::new(event.position, message));
+        }
+        let filter = filter.map_or(Vec::new(), |filter| self.conditions("on", kind, filter));
+        Some(EventFilter { kind, filter, position: literal.position })
+    }
+
+    fn conditions(&mut self, what: &str, kind: KindId, literal: &Literal) -> Vec<Condition> {
+        let entries = self.note(literal.map("where")).unwrap_or_default();
+        entries.iter().filter_map(|entry| self.condition(what, kind, entry)).collect()
+    }
+
+    fn condition(&mut self, what: &str, kind: KindId, entry: &Entry) -> Option<Condition> {
+        let field = path::resolve_in(self.schema, kind, &entry.name)
+            .map_err(|error| Complaint::new(entry.position, format!("{what}: where: {error}")));
+        let field = self.note(field)?;
+        let test = match &entry.literal.value {
+            LiteralValue::Map(parts) => self.map_test(what, &field, &entry.literal, parts)?,
+            _ => Test::In(self.operands(what, &field, &entry.literal)?),
+        };
+        Some(Condition { field, test })
+    }
+
+    fn map_test(
+        &mut self,
+        what: &str,
+        field: &FieldPath,
+        literal: &Literal,
+        parts: &[Entry],
+    ) -> Option<Test> {
+        self.refuse_unknown(&format!("{what}: where"), parts, &["min", "max", "not"]);
+        let get = |name: &str| parts.iter().find(|part| part.name == name).map(|part| &part.literal);
+        if let Some(not) = get("not") {
+            return Some(Test::NotIn(self.operands(what, field, not)?));
+        }
+        if !field.field.ty.is_number() && !field.field.is_repeated() {
+            let message =
+                format!("{what}: where {} is no number, expected a value or a list", field.field.name);
+            self.complaints.push(Complaint::new(literal.position, message));
+            return None;
+        }
+        let bound = |reader: &mut Self, name: &str, default: f64| match get(name) {
+            Some(literal) => reader.note(literal.number(name)),
+            None => Some(default),
+        };
+        let (min, max) = (bound(self, "min", f64::NEG_INFINITY)?, bound(self, "max", f64::INFINITY)?);
+        Some(Test::Range { min, max })
+    }
+
+    fn operands(&mut self, what: &str, field: &FieldPath, literal: &Literal) -> Option<Vec<Operand>> {
+        let items = match &literal.value {
+            LiteralValue::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(literal),
+        };
+        items.iter().map(|item| self.operand(what, field, item)).collect()
+    }
+
+    fn operand(&mut self, what: &str, field: &FieldPath, literal: &Literal) -> Option<Operand> {
+        let name = &field.field.name;
+        let wrong = |expected: &str| {
+            let message = format!("{what}: where {name} is {}, expected {expected}", literal.kind());
+            Complaint::new(literal.position, message)
+        };
+        let result = match (field.field.ty, &literal.value) {
+            (Type::Bool, LiteralValue::Bool(value)) => Ok(Operand::Bool(*value)),
+            (Type::Bool, _) => Err(wrong("true or false")),
+            (Type::Str, LiteralValue::Text(text)) => Ok(Operand::Text(text.clone())),
+            (Type::Str, _) => Err(wrong("a text")),
+            (Type::Enum(id), LiteralValue::Text(text)) => {
+                let values = &self.schema.enumeration(id).values;
+                let found = values.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+                found.map(|(_, number)| Operand::Int(i64::from(*number))).ok_or_else(|| {
+                    let names: Vec<&str> = values.iter().map(|(name, _)| name.as_str()).collect();
+                    let message =
+                        format!("{what}: where {name} is {text:?}, expected one of {}", names.join(", "));
+                    Complaint::new(literal.position, message)
+                })
+            }
+            (Type::F64 | Type::Bytes | Type::Message(_), _) => {
+                Err(wrong("a field of integers, texts or booleans"))
+            }
+            (_, LiteralValue::Int(value)) => Ok(Operand::Int(*value)),
+            (_, _) => Err(wrong("a whole number")),
+        };
+        self.note(result)
+    }
+}

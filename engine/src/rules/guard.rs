@@ -1,0 +1,503 @@
+//! A native reading of a rule's `check` that knows when it certainly finds nothing.
+//!
+//! Most keys are quiet at most ticks, and a script call costs a microsecond. The guard walks the same syntax tree as
+//! the script, as far as it is arithmetic, comparisons and `if`, in some nanoseconds. It only ever says "the script
+//! would return nothing"; in every other case (a finding, an error, a construct it does not know) the script itself
+//! runs and decides.
+
+use rhai::{ASTFlags, Expr, FnCallExpr, Stmt};
+
+use super::literal::LiteralValue;
+use super::script::Function;
+use crate::windows::Reading;
+
+/// The guard of one `check` under one set of parameters.
+#[derive(Debug)]
+pub struct Guard {
+    body: Vec<Step>,
+    locals: usize,
+}
+
+#[derive(Debug)]
+enum Step {
+    Let(usize, Term),
+    If(Term, Vec<Step>, Vec<Step>),
+    /// Leaves the function with nothing.
+    ReturnNothing,
+    /// A statement that does nothing and has no value.
+    Nothing,
+    /// Something the guard does not know.
+    Unknown,
+}
+
+#[derive(Debug)]
+enum Term {
+    Constant(Known),
+    Window(usize),
+    Filled,
+    Local(usize),
+    Not(Box<Term>),
+    Minus(Box<Term>),
+    Binary(Operator, Box<(Term, Term)>),
+    And(Vec<Term>),
+    Or(Vec<Term>),
+    Unknown,
+}
+
+/// A value the guard computes with, as the script would hold it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Known {
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Unit,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Operator {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    Equal,
+    NotEqual,
+}
+
+/// How a block ended.
+enum Flow {
+    /// It ran to its end, and its value is nothing.
+    Through,
+    Returned,
+    Unsure,
+}
+
+/// Names the guard can resolve while it is made.
+struct Names<'a> {
+    windows: &'a [String],
+    params: &'a [(String, LiteralValue)],
+    window_param: &'a str,
+    params_param: &'a str,
+    /// Locals in scope, innermost last, with their numbers.
+    locals: Vec<(String, usize)>,
+    locals_made: usize,
+}
+
+impl Guard {
+    /// The guard of a `check` whose windows and parameters have these names and values.
+    pub fn new(check: &Function, windows: &[String], params: &[(String, LiteralValue)]) -> Self {
+        let mut names = Names {
+            windows,
+            params,
+            window_param: &check.params[0],
+            params_param: &check.params[1],
+            locals: Vec::new(),
+            locals_made: 0,
+        };
+        let body = names.block(&check.body);
+        Guard { body, locals: names.locals_made }
+    }
+
+    /// Whether the script would certainly return nothing for these readings.
+    pub fn is_quiet(&self, reading: &impl Fn(usize) -> Reading, filled: bool) -> bool {
+        // Few rules have more than a handful of locals; a larger frame goes to the heap.
+        let mut few = [Known::Unit; 8];
+        let mut many;
+        let locals = if self.locals <= few.len() {
+            &mut few[..]
+        } else {
+            many = vec![Known::Unit; self.locals];
+            &mut many[..]
+        };
+        let mut frame = Frame { reading, filled, locals };
+        !matches!(frame.run(&self.body), Flow::Unsure)
+    }
+}
+
+impl Names<'_> {
+    fn block(&mut self, statements: &[Stmt]) -> Vec<Step> {
+        let outer = self.locals.len();
+        let last = statements.len().saturating_sub(1);
+        let steps =
+            statements.iter().enumerate().map(|(index, stmt)| self.step(stmt, index == last)).collect();
+        self.locals.truncate(outer);
+        steps
+    }
+
+    fn step(&mut self, statement: &Stmt, is_last: bool) -> Step {
+        match statement {
+            Stmt::Noop(_) => Step::Nothing,
+            Stmt::Var(declared, _, _) => {
+                let term = self.term(&declared.1);
+                let local = self.locals_made;
+                self.locals_made += 1;
+                self.locals.push((declared.0.name.to_string(), local));
+                Step::Let(local, term)
+            }
+            Stmt::If(flow, _) => {
+                let condition = self.term(&flow.expr);
+                let body = self.block(flow.body.statements());
+                let branch = self.block(flow.branch.statements());
+                Step::If(condition, body, branch)
+            }
+            Stmt::Return(value, flags, _) if !flags.intersects(ASTFlags::BREAK) => match value.as_deref() {
+                None | Some(Expr::Unit(_)) => Step::ReturnNothing,
+                Some(_) => Step::Unknown,
+            },
+            Stmt::Expr(expr) if is_last && matches!(**expr, Expr::Unit(_)) => Step::Nothing,
+            _ => Step::Unknown,
+        }
+    }
+
+    fn term(&mut self, expr: &Expr) -> Term {
+        match expr {
+            Expr::IntegerConstant(value, _) => Term::Constant(Known::Int(*value)),
+            Expr::FloatConstant(value, _) => Term::Constant(Known::Float(**value)),
+            Expr::BoolConstant(value, _) => Term::Constant(Known::Bool(*value)),
+            Expr::Unit(_) => Term::Constant(Known::Unit),
+            Expr::Variable(variable, _, _) => {
+                let found = self.locals.iter().rev().find(|(name, _)| *name == *variable.1);
+                found.map_or(Term::Unknown, |(_, local)| Term::Local(*local))
+            }
+            Expr::Dot(dot, _, _) => match (&dot.lhs, &dot.rhs) {
+                (Expr::Variable(variable, _, _), Expr::Property(property, _)) => {
+                    self.field(&variable.1, &property.2)
+                }
+                _ => Term::Unknown,
+            },
+            Expr::And(terms, _) => Term::And(terms.iter().map(|term| self.term(term)).collect()),
+            Expr::Or(terms, _) => Term::Or(terms.iter().map(|term| self.term(term)).collect()),
+            Expr::FnCall(call, _) => self.call(call),
+            _ => Term::Unknown,
+        }
+    }
+
+    fn field(&self, variable: &str, property: &str) -> Term {
+        // A local of the same name hides the parameter.
+        if self.locals.iter().any(|(name, _)| name == variable) {
+            return Term::Unknown;
+        }
+        if variable == self.window_param {
+            if property == "filled" {
+                return Term::Filled;
+            }
+            let window = self.windows.iter().position(|name| name == property);
+            return window.map_or(Term::Unknown, Term::Window);
+        }
+        if variable == self.params_param {
+            let param = self.params.iter().find(|(name, _)| name == property);
+            return match param.map(|(_, value)| value) {
+                Some(LiteralValue::Int(value)) => Term::Constant(Known::Int(*value)),
+                Some(LiteralValue::Float(value)) => Term::Constant(Known::Float(*value)),
+                Some(LiteralValue::Bool(value)) => Term::Constant(Known::Bool(*value)),
+                _ => Term::Unknown,
+            };
+        }
+        Term::Unknown
+    }
+
+    fn call(&mut self, call: &FnCallExpr) -> Term {
+        if call.op_token.is_none() {
+            return Term::Unknown;
+        }
+        match (call.name.as_str(), call.args.as_slice()) {
+            ("!", [term]) => Term::Not(Box::new(self.term(term))),
+            ("-", [term]) => Term::Minus(Box::new(self.term(term))),
+            (name, [left, right]) => match operator(name) {
+                Some(operator) => Term::Binary(operator, Box::new((self.term(left), self.term(right)))),
+                None => Term::Unknown,
+            },
+            _ => Term::Unknown,
+        }
+    }
+}
+
+fn operator(name: &str) -> Option<Operator> {
+    Some(match name {
+        "+" => Operator::Add,
+        "-" => Operator::Subtract,
+        "*" => Operator::Multiply,
+        "/" => Operator::Divide,
+        "%" => Operator::Remainder,
+        "<" => Operator::Less,
+        "<=" => Operator::LessOrEqual,
+        ">" => Operator::Greater,
+        ">=" => Operator::GreaterOrEqual,
+        "==" => Operator::Equal,
+        "!=" => Operator::NotEqual,
+        _ => return None,
+    })
+}
+
+struct Frame<'f, R> {
+    reading: &'f R,
+    filled: bool,
+    locals: &'f mut [Known],
+}
+
+impl<R: Fn(usize) -> Reading> Frame<'_, R> {
+    fn run(&mut self, steps: &[Step]) -> Flow {
+        for step in steps {
+            match step {
+                Step::Nothing => {}
+                Step::ReturnNothing => return Flow::Returned,
+                Step::Unknown => return Flow::Unsure,
+                Step::Let(local, term) => match self.eval(term) {
+                    Some(value) => self.locals[*local] = value,
+                    None => return Flow::Unsure,
+                },
+                Step::If(condition, body, branch) => {
+                    let taken = match self.eval(condition) {
+                        Some(Known::Bool(true)) => body,
+                        Some(Known::Bool(false)) => branch,
+                        _ => return Flow::Unsure,
+                    };
+                    match self.run(taken) {
+                        Flow::Through => {}
+                        ended => return ended,
+                    }
+                }
+            }
+        }
+        Flow::Through
+    }
+
+    /// The value of a term; `None` where the script could err or the guard does not know.
+    fn eval(&self, term: &Term) -> Option<Known> {
+        match term {
+            Term::Constant(value) => Some(*value),
+            Term::Window(window) => Some(match (self.reading)(*window) {
+                Reading::Nothing => Known::Unit,
+                Reading::Int(value) => Known::Int(value),
+                Reading::Float(value) => Known::Float(value),
+            }),
+            Term::Filled => Some(Known::Bool(self.filled)),
+            Term::Local(local) => Some(self.locals[*local]),
+            Term::Not(term) => match self.eval(term)? {
+                Known::Bool(value) => Some(Known::Bool(!value)),
+                _ => None,
+            },
+            Term::Minus(term) => match self.eval(term)? {
+                Known::Int(value) => value.checked_neg().map(Known::Int),
+                Known::Float(value) => Some(Known::Float(-value)),
+                _ => None,
+            },
+            Term::Binary(operator, terms) => binary(*operator, self.eval(&terms.0)?, self.eval(&terms.1)?),
+            Term::And(terms) => self.all(terms, true),
+            Term::Or(terms) => self.all(terms, false),
+            Term::Unknown => None,
+        }
+    }
+
+    /// `&&` (goes on while true) or `||` (goes on while false), left to right.
+    fn all(&self, terms: &[Term], goes_on: bool) -> Option<Known> {
+        for term in terms {
+            match self.eval(term)? {
+                Known::Bool(value) if value == goes_on => {}
+                Known::Bool(value) => return Some(Known::Bool(value)),
+                _ => return None,
+            }
+        }
+        Some(Known::Bool(goes_on))
+    }
+}
+
+fn binary(operator: Operator, left: Known, right: Known) -> Option<Known> {
+    match (left, right) {
+        (Known::Int(left), Known::Int(right)) => ints(operator, left, right),
+        (Known::Int(left), Known::Float(right)) => floats(operator, left as f64, right),
+        (Known::Float(left), Known::Int(right)) => floats(operator, left, right as f64),
+        (Known::Float(left), Known::Float(right)) => floats(operator, left, right),
+        // Values of different types are unequal and neither is less; arithmetic with them is an error.
+        (Known::Unit, Known::Unit) | (Known::Bool(_), Known::Bool(_)) => match operator {
+            Operator::Equal => Some(Known::Bool(left == right)),
+            Operator::NotEqual => Some(Known::Bool(left != right)),
+            _ => None,
+        },
+        _ => match operator {
+            Operator::Equal
+            | Operator::Less
+            | Operator::LessOrEqual
+            | Operator::Greater
+            | Operator::GreaterOrEqual => Some(Known::Bool(false)),
+            Operator::NotEqual => Some(Known::Bool(true)),
+            _ => None,
+        },
+    }
+}
+
+fn ints(operator: Operator, left: i64, right: i64) -> Option<Known> {
+    let number = |value: Option<i64>| value.map(Known::Int);
+    match operator {
+        Operator::Add => number(left.checked_add(right)),
+        Operator::Subtract => number(left.checked_sub(right)),
+        Operator::Multiply => number(left.checked_mul(right)),
+        Operator::Divide => number(left.checked_div(right)),
+        Operator::Remainder => number(left.checked_rem(right)),
+        _ => Some(Known::Bool(compare(operator, left.cmp(&right)))),
+    }
+}
+
+fn floats(operator: Operator, left: f64, right: f64) -> Option<Known> {
+    match operator {
+        Operator::Add => Some(Known::Float(left + right)),
+        Operator::Subtract => Some(Known::Float(left - right)),
+        Operator::Multiply => Some(Known::Float(left * right)),
+        Operator::Divide => Some(Known::Float(left / right)),
+        Operator::Remainder => Some(Known::Float(left % right)),
+        _ => Some(Known::Bool(match left.partial_cmp(&right) {
+            Some(order) => compare(operator, order),
+            // Comparisons with NaN are false, except that it is unequal to everything.
+            None => matches!(operator, Operator::NotEqual),
+        })),
+    }
+}
+
+fn compare(operator: Operator, order: std::cmp::Ordering) -> bool {
+    match operator {
+        Operator::Less => order.is_lt(),
+        Operator::LessOrEqual => order.is_le(),
+        Operator::Greater => order.is_gt(),
+        Operator::GreaterOrEqual => order.is_ge(),
+        Operator::Equal => order.is_eq(),
+        _ => order.is_ne(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rules::script::Sandbox;
+
+    const WINDOWS: [&str; 3] = ["a", "b", "c"];
+
+    /// Runs guard and script over the same readings. The guard may be unsure, but where it is sure the script agrees.
+    ///
+    /// `None` for a text that does not compile.
+    fn agree(text: &str, readings: [Reading; 3], filled: bool) -> Option<(bool, bool)> {
+        let sandbox = Sandbox::new();
+        let script = sandbox.compile(text).ok()?;
+        let params = vec![
+            ("limit".to_string(), LiteralValue::Int(10)),
+            ("factor".to_string(), LiteralValue::Float(1.5)),
+        ];
+        let windows: Vec<String> = WINDOWS.iter().map(|name| name.to_string()).collect();
+        let guard = Guard::new(script.check.as_ref().unwrap(), &windows, &params);
+        let quiet = guard.is_quiet(&|window| readings[window], filled);
+
+        let mut w = rhai::Map::new();
+        for (name, reading) in WINDOWS.iter().zip(readings) {
+            let value = match reading {
+                Reading::Nothing => rhai::Dynamic::UNIT,
+                Reading::Int(value) => value.into(),
+                Reading::Float(value) => value.into(),
+            };
+            w.insert((*name).into(), value);
+        }
+        w.insert("filled".into(), filled.into());
+        let mut p = rhai::Map::new();
+        p.insert("limit".into(), 10_i64.into());
+        p.insert("factor".into(), 1.5_f64.into());
+        let returns_nothing = sandbox.call(&script, "check", None, (w, p)).is_ok_and(|value| value.is_unit());
+        Some((quiet, returns_nothing))
+    }
+
+    #[track_caller]
+    fn check(text: &str, readings: [Reading; 3], expect_quiet: bool) {
+        let (quiet, returns_nothing) = agree(text, readings, true).expect("compiles");
+        assert_eq!(quiet, expect_quiet);
+        assert!(!quiet || returns_nothing, "the guard is sure and the script disagrees");
+    }
+
+    const TYPICAL: &str = "fn check(w, params) {
+        if !w.filled || w.b == () { return; }
+        let allowed = params.limit + 1000 * w.b;
+        if w.a > allowed && w.c >= 0.5 { #{ value: w.a, limit: allowed, summary: `x` } }
+    }";
+
+    #[test]
+    fn a_quiet_key_is_recognised() {
+        check(TYPICAL, [Reading::Int(5), Reading::Int(0), Reading::Float(1.0)], true);
+        check(TYPICAL, [Reading::Int(5), Reading::Nothing, Reading::Float(1.0)], true);
+    }
+
+    #[test]
+    fn a_finding_is_left_to_the_script() {
+        check(TYPICAL, [Reading::Int(11), Reading::Int(0), Reading::Float(1.0)], false);
+    }
+
+    #[test]
+    fn an_error_is_left_to_the_script() {
+        check(TYPICAL, [Reading::Int(11), Reading::Int(i64::MAX), Reading::Float(1.0)], false);
+        check(
+            "fn check(w, params) { let x = w.a / w.b; }",
+            [Reading::Int(1), Reading::Int(0), Reading::Nothing],
+            false,
+        );
+    }
+
+    #[test]
+    fn what_the_guard_does_not_know_is_left_to_the_script() {
+        check("fn check(w, params) { for i in 0..3 { } }", [Reading::Nothing; 3], false);
+        check("fn check(w, params) { let x = w.a; x += 1; }", [Reading::Int(1); 3], false);
+    }
+
+    fn reading() -> impl Strategy<Value = Reading> {
+        prop_oneof![
+            Just(Reading::Nothing),
+            (-20_i64..20).prop_map(Reading::Int),
+            any::<i64>().prop_map(Reading::Int),
+            (-20.0..20.0_f64).prop_map(Reading::Float),
+            any::<f64>().prop_map(Reading::Float),
+        ]
+    }
+
+    fn term() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("w.a".to_string()),
+            Just("w.b".to_string()),
+            Just("w.c".to_string()),
+            Just("w.filled".to_string()),
+            Just("params.limit".to_string()),
+            Just("params.factor".to_string()),
+            Just("()".to_string()),
+            Just("true".to_string()),
+            (-9_i64..9).prop_map(|n| format!("({n})")),
+            (-9.0..9.0_f64).prop_map(|n| format!("({n:.2})")),
+        ];
+        leaf.prop_recursive(3, 12, 2, |inner| {
+            let operators = ["+", "-", "*", "/", "%", "<", "<=", ">", ">=", "==", "!=", "&&", "||"];
+            prop_oneof![
+                (inner.clone(), proptest::sample::select(operators.to_vec()), inner.clone())
+                    .prop_map(|(left, operator, right)| format!("({left} {operator} {right})")),
+                inner.clone().prop_map(|term| format!("!({term})")),
+                inner.prop_map(|term| format!("-({term})")),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn where_the_guard_is_sure_the_script_agrees(
+            first in term(), second in term(), third in term(),
+            readings in [reading(), reading(), reading()],
+            filled in any::<bool>(),
+        ) {
+            let text = format!(
+                "fn check(w, params) {{ let x = {first}; if {second} {{ return; }} else if {third} {{ #{{ value: x }} }} }}"
+            );
+            let agreement = agree(&text, readings, filled);
+            prop_assume!(agreement.is_some());
+            let (quiet, returns_nothing) = agreement.expect("assumed above");
+            prop_assert!(!quiet || returns_nothing, "{}", text);
+        }
+    }
+}

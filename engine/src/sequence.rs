@@ -1,0 +1,315 @@
+//! Puts one node's events into the order of their own time.
+//!
+//! Events arrive a little out of order (an outbound pong often precedes the ping it answers). They are held until the
+//! allowed lateness has passed on the node's own clock and released in order of time; what comes later still is
+//! released at once, at the time already reached, and counted. Nothing is dropped but an event whose time no other
+//! event bears out.
+
+use std::collections::VecDeque;
+
+use crate::time::Timestamp;
+
+/// How long an event is waited for. Recordings of peer-observer are out of order by up to 70 ms.
+pub const ALLOWED_LATENESS_MS: i64 = 80;
+/// Events held at most; a node that sends more within the lateness has them released early.
+const HELD_MAX: usize = 262_144;
+/// A step of the node's clock further forward than this needs a second event to be believed.
+const JUMP_MS: i64 = 3_600_000;
+/// Events in a row further behind than this mean that the node's clock was set back.
+const BEHIND_MS: i64 = 10_000;
+/// How many in a row.
+const BEHIND_EVENTS: u32 = 50;
+/// The lowest difference between arrival and event time of this span is the node's skew.
+const SKEW_SPAN_MS: i64 = 300_000;
+
+/// What happened to a node's events on the way; all totals.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Released after their time had passed.
+    pub late: u64,
+    /// Dropped because their time was far ahead and no other event bore it out.
+    pub implausible: u64,
+    /// Times the node's clock was set back or forth.
+    pub clock_steps: u64,
+}
+
+/// When an event arrived.
+#[derive(Debug, Clone, Copy)]
+pub enum Arrival {
+    /// Stamped on arrival.
+    Stamped(Timestamp),
+    /// Not recorded: the latest time any node had reached.
+    Derived(Timestamp),
+}
+
+/// Holds and orders the events of one node.
+#[derive(Debug)]
+pub struct Sequencer<T> {
+    held: VecDeque<(Timestamp, T)>,
+    /// Latest event time seen.
+    newest: Timestamp,
+    /// Events up to here are released.
+    watermark: Timestamp,
+    suspect: Option<(Timestamp, T)>,
+    behind: u32,
+    /// Added to event times since the node's clock was set.
+    shift_ms: i64,
+    skew: Skew,
+    /// What happened so far.
+    pub counts: Counts,
+}
+
+/// Lowest difference between arrival and event time, over two spans that take turns.
+#[derive(Debug)]
+struct Skew {
+    current_ms: i64,
+    previous_ms: i64,
+    until: Timestamp,
+}
+
+impl<T> Default for Sequencer<T> {
+    fn default() -> Self {
+        Sequencer {
+            held: VecDeque::new(),
+            newest: Timestamp::MIN,
+            watermark: Timestamp::MIN,
+            suspect: None,
+            behind: 0,
+            shift_ms: 0,
+            skew: Skew { current_ms: i64::MAX, previous_ms: i64::MAX, until: Timestamp::MIN },
+            counts: Counts::default(),
+        }
+    }
+}
+
+impl<T> Sequencer<T> {
+    /// Takes an event. Returns the latest event time now believed.
+    pub fn accept(&mut self, event_at: Timestamp, arrival: Arrival, item: T) -> Timestamp {
+        let mut at = event_at.plus_ms(self.shift_ms);
+        if self.newest != Timestamp::MIN && at.ms_since(self.newest) > JUMP_MS {
+            match arrival {
+                // The arrival shows how much time has really passed: the clock was set.
+                Arrival::Stamped(arrived_at) if arrived_at.ms_since(self.expected_arrival()) < JUMP_MS => {
+                    at = self.step_clock(at, self.newest);
+                }
+                _ => return self.suspect(at, arrival, item),
+            }
+        }
+        if let Some((_, _)) = self.suspect.take() {
+            self.counts.implausible += 1;
+        }
+        if self.newest.ms_since(at) > BEHIND_MS {
+            self.behind += 1;
+            if self.behind >= BEHIND_EVENTS {
+                at = self.step_clock(at, self.newest);
+            }
+        } else {
+            self.behind = 0;
+        }
+        self.hold(at, arrival, item)
+    }
+
+    /// A time far ahead is believed when the next event is as far ahead; until then it is put aside.
+    fn suspect(&mut self, at: Timestamp, arrival: Arrival, item: T) -> Timestamp {
+        match self.suspect.take() {
+            Some((before, earlier)) if at.ms_since(before).abs() <= JUMP_MS => {
+                self.hold(before, arrival, earlier);
+                self.hold(at, arrival, item)
+            }
+            dropped => {
+                self.counts.implausible += u64::from(dropped.is_some());
+                self.suspect = Some((at, item));
+                self.newest
+            }
+        }
+    }
+
+    fn step_clock(&mut self, at: Timestamp, now: Timestamp) -> Timestamp {
+        self.shift_ms += now.ms_since(at);
+        self.counts.clock_steps += 1;
+        self.behind = 0;
+        now
+    }
+
+    fn expected_arrival(&self) -> Timestamp {
+        self.newest.plus_ms(self.skew_ms())
+    }
+
+    fn hold(&mut self, at: Timestamp, arrival: Arrival, item: T) -> Timestamp {
+        self.newest = self.newest.max(at);
+        self.skew.update(arrival, at);
+        let at = if at < self.watermark {
+            self.counts.late += 1;
+            self.watermark
+        } else {
+            at
+        };
+        let mut place = self.held.len();
+        while place > 0 && self.held[place - 1].0 > at {
+            place -= 1;
+        }
+        self.held.insert(place, (at, item));
+        self.watermark = self.watermark.max(self.newest.plus_ms(-ALLOWED_LATENESS_MS));
+        if self.held.len() > HELD_MAX {
+            self.watermark = self.watermark.max(self.held[self.held.len() - HELD_MAX].0);
+        }
+        self.newest
+    }
+
+    /// Notes the time of an event that nobody will look at. False if only [`Sequencer::accept`] can judge the time.
+    pub fn observe(&mut self, event_at: Timestamp, arrival: Arrival) -> bool {
+        let at = event_at.plus_ms(self.shift_ms);
+        let is_plain = self.suspect.is_none()
+            && self.newest != Timestamp::MIN
+            && at.ms_since(self.newest).abs() <= BEHIND_MS
+            && at >= self.watermark;
+        if is_plain {
+            self.behind = 0;
+            self.newest = self.newest.max(at);
+            self.skew.update(arrival, at);
+            self.watermark = self.watermark.max(self.newest.plus_ms(-ALLOWED_LATENESS_MS));
+        }
+        is_plain
+    }
+
+    /// Latest event time seen.
+    pub fn newest(&self) -> Timestamp {
+        self.newest
+    }
+
+    /// Lets time pass without events: it is `now` where arrivals are stamped.
+    pub fn advance(&mut self, now: Timestamp) {
+        let here = now.plus_ms(-self.skew_ms() - ALLOWED_LATENESS_MS);
+        self.watermark = self.watermark.max(here);
+    }
+
+    /// Nothing more will come: everything held may go.
+    pub fn finish(&mut self) {
+        if let Some((_, _)) = self.suspect.take() {
+            self.counts.implausible += 1;
+        }
+        self.watermark = self.watermark.max(self.newest);
+    }
+
+    /// The next event whose time has come.
+    pub fn pop(&mut self) -> Option<(Timestamp, T)> {
+        if self.held.front()?.0 <= self.watermark { self.held.pop_front() } else { None }
+    }
+
+    /// Everything up to here has been released.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// How far arrivals are behind the node's clock: latency plus the difference of the clocks.
+    pub fn skew_ms(&self) -> i64 {
+        let lowest = self.skew.current_ms.min(self.skew.previous_ms);
+        if lowest == i64::MAX { 0 } else { lowest }
+    }
+}
+
+impl Skew {
+    fn update(&mut self, arrival: Arrival, event_at: Timestamp) {
+        let received_at = match arrival {
+            Arrival::Stamped(at) => at,
+            Arrival::Derived(at) => at.max(event_at),
+        };
+        let difference_ms = received_at.ms_since(event_at);
+        if received_at >= self.until {
+            self.previous_ms = self.current_ms;
+            self.current_ms = difference_ms;
+            self.until = received_at.plus_ms(SKEW_SPAN_MS);
+        } else {
+            self.current_ms = self.current_ms.min(difference_ms);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(at: i64) -> Timestamp {
+        Timestamp::from_unix_ms(1_000_000_000_000 + at)
+    }
+
+    /// Feeds events by their times and returns the times they are released at, and the counts.
+    fn run(times: &[i64]) -> (Vec<i64>, Counts) {
+        let mut sequencer = Sequencer::default();
+        let mut released = Vec::new();
+        for time in times {
+            sequencer.accept(ms(*time), Arrival::Derived(sequencer.newest()), *time);
+            while let Some((at, _)) = sequencer.pop() {
+                released.push(at.ms_since(ms(0)));
+            }
+        }
+        sequencer.finish();
+        while let Some((at, _)) = sequencer.pop() {
+            released.push(at.ms_since(ms(0)));
+        }
+        (released, sequencer.counts)
+    }
+
+    #[test]
+    fn events_are_released_in_order_of_their_time() {
+        let (released, counts) = run(&[0, 50, 20, 100, 60, 200]);
+        assert_eq!(released, [0, 20, 50, 60, 100, 200]);
+        assert_eq!(counts, Counts::default());
+    }
+
+    #[test]
+    fn an_event_after_the_allowed_lateness_is_counted_and_kept() {
+        let (released, counts) = run(&[0, 1000, 100]);
+        assert_eq!(released, [0, 920, 1000]);
+        assert_eq!(counts.late, 1);
+    }
+
+    #[test]
+    fn events_of_the_same_time_keep_their_order_of_arrival() {
+        let mut sequencer = Sequencer::default();
+        for item in 0..5 {
+            sequencer.accept(ms(7), Arrival::Derived(ms(7)), item);
+        }
+        sequencer.finish();
+        let order: Vec<i32> = std::iter::from_fn(|| sequencer.pop()).map(|(_, item)| item).collect();
+        assert_eq!(order, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn one_time_far_ahead_is_not_believed() {
+        let (released, counts) = run(&[0, 1000, 900_000_000_000, 2000, 3000]);
+        assert_eq!(released, [0, 1000, 2000, 3000]);
+        assert_eq!(counts.implausible, 1);
+    }
+
+    #[test]
+    fn a_gap_is_believed_when_a_second_event_bears_it_out() {
+        let (released, counts) = run(&[0, 86_400_000, 86_400_010]);
+        assert_eq!(released, [0, 86_400_000, 86_400_010]);
+        assert_eq!(counts, Counts::default());
+    }
+
+    #[test]
+    fn a_clock_set_back_is_followed_after_some_events() {
+        let mut times: Vec<i64> = vec![0, 100_000];
+        times.extend((0..100).map(|n| 40_000 + n * 10));
+        let (released, counts) = run(&times);
+        assert_eq!(counts.clock_steps, 1);
+        assert!(counts.late < u64::from(BEHIND_EVENTS));
+        assert!(released.is_sorted());
+        assert_eq!(released.len(), times.len());
+    }
+
+    #[test]
+    fn a_skewed_clock_does_not_make_events_late() {
+        let mut sequencer = Sequencer::default();
+        for n in 0..100 {
+            // The node's clock is an hour ahead of ours, and events take 5 to 9 ms.
+            let arrival = Arrival::Stamped(ms(n * 100 + 5 + n % 5));
+            sequencer.accept(ms(3_600_000 + n * 100), arrival, n);
+            sequencer.advance(ms(n * 100 + 9));
+        }
+        assert_eq!(sequencer.counts, Counts::default());
+        assert_eq!(sequencer.skew_ms(), 5 - 3_600_000);
+    }
+}

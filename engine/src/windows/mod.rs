@@ -1,0 +1,143 @@
+//! Aggregates of samples over a sliding span of event time, per key.
+//!
+//! Time comes only from the samples and from the ticks, so a replayed recording fills a window exactly as the live
+//! feed did. Memory is bounded by the spans and by a cap on keys, not by the uptime or by what peers send.
+//!
+//! A [`table::Table`] maps the keys of one node to rows; each window is a [`column::Column`] of it, and a row's
+//! samples are in a cell of the column ([`samples`]). Rules with the same keys share a table, and rules that ask for
+//! the same window share its column.
+
+pub mod column;
+pub mod distinct;
+pub mod key;
+pub mod quantile;
+pub mod samples;
+pub mod table;
+
+/// What a window says about its samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Aggregate {
+    /// Number of samples.
+    Count,
+    /// Sum of the values.
+    Sum,
+    /// Smallest value.
+    Min,
+    /// Largest value.
+    Max,
+    /// Arithmetic mean.
+    Mean,
+    /// Newest value.
+    Last,
+    /// Oldest value in the span.
+    First,
+    /// Newest less oldest value: how a gauge moved.
+    Delta,
+    /// How much a counter grew; a counter that falls has been reset and counts from zero.
+    Increase,
+    /// [`Aggregate::Increase`] per second of the span.
+    Rate,
+    /// The value below which this share of the samples lies, within 1 % of the value.
+    Quantile(f64),
+    /// Population standard deviation.
+    Stddev,
+    /// Number of different values, within 2 %; exact while there are few.
+    Distinct,
+    /// Seconds since the newest sample.
+    Age,
+}
+
+impl Aggregate {
+    /// The words rules use, in the order of the documentation.
+    pub const NAMES: [&str; 14] = [
+        "count", "sum", "min", "max", "mean", "last", "first", "delta", "increase", "rate", "quantile",
+        "stddev", "distinct", "age",
+    ];
+
+    /// The aggregate with this name; `q` is the share a quantile is asked for.
+    pub fn from_name(name: &str, q: f64) -> Option<Self> {
+        Some(match name {
+            "count" => Aggregate::Count,
+            "sum" => Aggregate::Sum,
+            "min" => Aggregate::Min,
+            "max" => Aggregate::Max,
+            "mean" => Aggregate::Mean,
+            "last" => Aggregate::Last,
+            "first" => Aggregate::First,
+            "delta" => Aggregate::Delta,
+            "increase" => Aggregate::Increase,
+            "rate" => Aggregate::Rate,
+            "quantile" => Aggregate::Quantile(q),
+            "stddev" => Aggregate::Stddev,
+            "distinct" => Aggregate::Distinct,
+            "age" => Aggregate::Age,
+            _ => return None,
+        })
+    }
+
+    /// True if the aggregate takes the value of a field, not only that the event happened.
+    pub fn needs_number(self) -> bool {
+        !matches!(self, Aggregate::Count | Aggregate::Distinct | Aggregate::Age)
+    }
+
+    /// True if the aggregate of whole numbers is a whole number.
+    pub fn keeps_integers(self) -> bool {
+        !matches!(
+            self,
+            Aggregate::Mean | Aggregate::Rate | Aggregate::Quantile(_) | Aggregate::Stddev | Aggregate::Age
+        )
+    }
+
+    /// What the window of a key without samples says.
+    pub fn of_nothing(self) -> Reading {
+        match self {
+            Aggregate::Count | Aggregate::Distinct => Reading::Int(0),
+            Aggregate::Sum | Aggregate::Increase => Reading::Int(0),
+            Aggregate::Rate => Reading::Float(0.0),
+            _ => Reading::Nothing,
+        }
+    }
+}
+
+/// A window: an aggregate over a span.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Window {
+    /// What it says.
+    pub aggregate: Aggregate,
+    /// The span in milliseconds, at least [`Window::SLOTS`].
+    pub over_ms: i64,
+    /// True if the values are whole numbers, so that the script sees integers.
+    pub integers: bool,
+}
+
+impl Window {
+    /// A span with many samples is kept in this many slots; a value is then off by at most one of them.
+    pub const SLOTS: i64 = 60;
+
+    /// Length of one slot.
+    pub fn slot_ms(&self) -> i64 {
+        (self.over_ms + Self::SLOTS - 1) / Self::SLOTS
+    }
+
+    /// A number as the script sees it.
+    fn reading(&self, value: f64) -> Reading {
+        // Beyond 2^53 a float no longer holds every integer, so none is claimed.
+        if self.integers && self.aggregate.keeps_integers() && value.abs() < 9_007_199_254_740_992.0 {
+            Reading::Int(value as i64)
+        } else {
+            Reading::Float(value)
+        }
+    }
+}
+
+/// What a window says for one key.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Reading {
+    /// No sample in the span, and the aggregate of nothing is nothing.
+    #[default]
+    Nothing,
+    /// A whole number.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+}

@@ -1,0 +1,260 @@
+//! The samples of one key within one span: exact while few, in 60 slots when many.
+//!
+//! Exact up to [`EXACT_MAX`] samples (one exactly a span old still counts); beyond that each slot keeps a running
+//! aggregate, and the part of the oldest slot that has left the span leaves as a whole: a value then misses at most
+//! one slot in 60, and never counts what is older than the span.
+
+use super::Window;
+use crate::time::Timestamp;
+
+/// Samples kept one by one before slots take over.
+pub const EXACT_MAX: usize = 32;
+
+/// What a slot keeps of its samples, and what several slots add up to.
+pub trait Slot: Clone + Default {
+    /// Takes one sample.
+    fn add(&mut self, value: f64);
+    /// Takes a slot of later samples.
+    fn merge(&mut self, later: &Self);
+    /// True if no sample was taken.
+    fn is_empty(&self) -> bool;
+}
+
+/// The samples of one key.
+#[derive(Debug, Clone)]
+pub enum Samples<S> {
+    /// Each with its time, oldest first.
+    Exact(Vec<(Timestamp, f64)>),
+    /// One aggregate a slot.
+    Slots(Box<Ring<S>>),
+}
+
+/// The last 60 slots; slot number `n` covers the times from `n` to `n + 1` slot lengths.
+#[derive(Debug, Clone)]
+pub struct Ring<S> {
+    slots: Vec<S>,
+    newest: i64,
+}
+
+impl<S: Slot> Default for Samples<S> {
+    fn default() -> Self {
+        Samples::Exact(Vec::new())
+    }
+}
+
+impl<S: Slot> Samples<S> {
+    /// Takes a sample no older than the ones before it.
+    pub fn push(&mut self, window: &Window, at: Timestamp, value: f64) {
+        if let Samples::Exact(samples) = self {
+            if samples.len() < EXACT_MAX {
+                samples.push((at, value));
+                return;
+            }
+            drop_older(samples, at.plus_ms(-window.over_ms));
+            if samples.len() < EXACT_MAX {
+                samples.push((at, value));
+                return;
+            }
+            let mut ring = Ring::new();
+            for (at, value) in samples.iter() {
+                ring.push(slot_of(window, *at), *value);
+            }
+            *self = Samples::Slots(Box::new(ring));
+        }
+        if let Samples::Slots(ring) = self {
+            ring.push(slot_of(window, at), value);
+        }
+    }
+
+    /// Forgets what left the span by `now`; a ring that has run empty goes back to exact.
+    pub fn expire(&mut self, window: &Window, now: Timestamp) {
+        match self {
+            Samples::Exact(samples) => drop_older(samples, now.plus_ms(-window.over_ms)),
+            Samples::Slots(ring) => {
+                if ring.oldest(slot_of(window, now)).is_none() {
+                    *self = Samples::default();
+                }
+            }
+        }
+    }
+
+    /// When the oldest sample leaves the span; none without samples.
+    pub fn next_expiry(&self, window: &Window, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Samples::Exact(samples) => samples.first().map(|(at, _)| at.plus_ms(window.over_ms + 1)),
+            Samples::Slots(ring) => ring
+                .oldest(slot_of(window, now))
+                .map(|slot| Timestamp::from_unix_ms((slot + Window::SLOTS) * window.slot_ms())),
+        }
+    }
+
+    /// The aggregate of the samples within the span at `now`.
+    pub fn total(&self, window: &Window, now: Timestamp) -> S {
+        let mut total = S::default();
+        match self {
+            Samples::Exact(samples) => {
+                let from = now.plus_ms(-window.over_ms);
+                for (_, value) in samples.iter().filter(|(at, _)| *at >= from) {
+                    total.add(*value);
+                }
+            }
+            Samples::Slots(ring) => {
+                for slot in ring.live(slot_of(window, now)) {
+                    total.merge(ring.slot(slot));
+                }
+            }
+        }
+        total
+    }
+}
+
+impl<S: Slot> Ring<S> {
+    fn new() -> Self {
+        Ring { slots: vec![S::default(); Window::SLOTS as usize], newest: i64::MIN / 2 }
+    }
+
+    fn push(&mut self, slot: i64, value: f64) {
+        if slot > self.newest {
+            // Slots that nothing fell into must not show what they held a round ago.
+            for skipped in (self.newest + 1).max(slot - Window::SLOTS + 1)..=slot {
+                self.slots[position(skipped)] = S::default();
+            }
+            self.newest = slot;
+        }
+        self.slots[position(slot)].add(value);
+    }
+
+    fn slot(&self, slot: i64) -> &S {
+        &self.slots[position(slot)]
+    }
+
+    /// Numbers of the slots that are within the span when `now` is the current slot.
+    fn live(&self, now: i64) -> std::ops::RangeInclusive<i64> {
+        (now.max(self.newest) - Window::SLOTS + 1)..=self.newest
+    }
+
+    fn oldest(&self, now: i64) -> Option<i64> {
+        self.live(now).find(|slot| !self.slot(*slot).is_empty())
+    }
+}
+
+fn slot_of(window: &Window, at: Timestamp) -> i64 {
+    at.unix_ms().div_euclid(window.slot_ms())
+}
+
+fn position(slot: i64) -> usize {
+    slot.rem_euclid(Window::SLOTS) as usize
+}
+
+fn drop_older(samples: &mut Vec<(Timestamp, f64)>, from: Timestamp) {
+    let gone = samples.iter().take_while(|(at, _)| *at < from).count();
+    samples.drain(..gone);
+}
+
+/// Number of samples.
+#[derive(Debug, Clone, Default)]
+pub struct Count(pub u64);
+
+/// Number and sum of samples.
+#[derive(Debug, Clone, Default)]
+pub struct Sum {
+    /// Number of samples.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+}
+
+/// Oldest and newest, smallest and largest sample.
+#[derive(Debug, Clone)]
+pub struct Extent {
+    /// Oldest and newest value, if any.
+    pub ends: Option<(f64, f64)>,
+    /// Smallest value; infinity without samples.
+    pub min: f64,
+    /// Largest value; minus infinity without samples.
+    pub max: f64,
+}
+
+/// Count, mean and squared distance from the mean.
+/// Source: Chan, Golub, LeVeque (1979), updating formulae for pairwise variance.
+#[derive(Debug, Clone, Default)]
+pub struct Spread {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Slot for Count {
+    fn add(&mut self, _value: f64) {
+        self.0 += 1;
+    }
+    fn merge(&mut self, later: &Self) {
+        self.0 += later.0;
+    }
+    fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Slot for Sum {
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        self.sum += value;
+    }
+    fn merge(&mut self, later: &Self) {
+        self.count += later.count;
+        self.sum += later.sum;
+    }
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Extent { ends: None, min: f64::INFINITY, max: f64::NEG_INFINITY }
+    }
+}
+
+impl Slot for Extent {
+    fn add(&mut self, value: f64) {
+        self.merge(&Extent { ends: Some((value, value)), min: value, max: value });
+    }
+    fn merge(&mut self, later: &Self) {
+        self.ends = match (self.ends, later.ends) {
+            (Some((first, _)), Some((_, last))) => Some((first, last)),
+            (ends, None) | (None, ends) => ends,
+        };
+        self.min = self.min.min(later.min);
+        self.max = self.max.max(later.max);
+    }
+    fn is_empty(&self) -> bool {
+        self.ends.is_none()
+    }
+}
+
+impl Slot for Spread {
+    fn add(&mut self, value: f64) {
+        self.merge(&Spread { count: 1.0, mean: value, squares: 0.0 });
+    }
+    fn merge(&mut self, later: &Self) {
+        let count = self.count + later.count;
+        if count == 0.0 {
+            return;
+        }
+        let apart = later.mean - self.mean;
+        self.squares += later.squares + apart * apart * self.count * later.count / count;
+        self.mean += apart * later.count / count;
+        self.count = count;
+    }
+    fn is_empty(&self) -> bool {
+        self.count == 0.0
+    }
+}
+
+impl Spread {
+    /// Population standard deviation; none without samples.
+    pub fn stddev(&self) -> Option<f64> {
+        (self.count > 0.0).then(|| (self.squares / self.count).max(0.0).sqrt())
+    }
+}
