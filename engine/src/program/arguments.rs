@@ -1,0 +1,140 @@
+//! What the command line says.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  all went well
+  1  `test` or `check` found something wrong
+  2  the command could not do its work (arguments, unreadable files)
+  3  the input is damaged; the results cover what could be read
+  4  a rule did not load or erred; the results cover the other rules";
+
+/// Watches Bitcoin nodes and raises the alarm.
+#[derive(Debug, Parser)]
+#[command(name = "tocsin", version, about, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run recorded events through the rules and print what the alerts did.
+    #[command(after_help = EXIT_CODES)]
+    Replay(ReplayArguments),
+    /// Run the rules' tests and the recorded incidents and compare the alerts with what is expected.
+    #[command(after_help = EXIT_CODES)]
+    Test(TestArguments),
+    /// Check rules, their documentation and their tests without running them.
+    #[command(after_help = EXIT_CODES)]
+    Check(CheckArguments),
+    /// Print the catalogue of event kinds and their fields, as rules name them.
+    Events(EventsArguments),
+    /// Make a long recording by repeating short ones with shifted times and peer ids.
+    Repeat(RepeatArguments),
+}
+
+/// Arguments of `tocsin replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// Recordings (.bin or .bin.zst, told apart by their content), merged by time; - is standard input.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub rules: RuleArguments,
+    /// Name of the node where neither event nor file says it; once for all files, or once for each file.
+    #[arg(long = "node", value_name = "NAME")]
+    pub nodes: Vec<String>,
+    /// How fast: max, or a multiple of real time as 10x.
+    #[arg(long, value_name = "max|Nx", default_value = "max", value_parser = parse_speed)]
+    pub speed: Speed,
+    /// How alerts are printed: lines for people, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Which rules, and with which parameters.
+#[derive(Debug, Args)]
+pub struct RuleArguments {
+    /// Folder of rules, or one rule file; can be given more than once.
+    #[arg(long = "rules", value_name = "DIR", default_value = "rules")]
+    pub paths: Vec<PathBuf>,
+    /// Override a parameter: RULE.PARAM=VALUE for all nodes, RULE.PARAM@NODE=VALUE for one.
+    #[arg(long = "set", value_name = "RULE.PARAM=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `tocsin test`.
+#[derive(Debug, Args)]
+pub struct TestArguments {
+    /// Rules, their tests, incidents or folders of them.
+    #[arg(default_values = ["rules", "testdata"])]
+    pub paths: Vec<PathBuf>,
+    /// Rules that incidents are replayed with.
+    #[arg(long = "rules", value_name = "DIR", default_value = "rules")]
+    pub rules: Vec<PathBuf>,
+}
+
+/// Arguments of `tocsin check`.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Rules, their tests, incidents or folders of them.
+    #[arg(default_values = ["rules", "testdata"])]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Arguments of `tocsin events`.
+#[derive(Debug, Args)]
+pub struct EventsArguments {
+    /// Only these kinds, or kinds whose name begins so.
+    pub kinds: Vec<String>,
+}
+
+/// Arguments of `tocsin repeat`.
+#[derive(Debug, Args)]
+pub struct RepeatArguments {
+    /// Recordings to repeat, one after the other.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// The recording to write; compressed if its name ends in .zst.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Stop after this many events.
+    #[arg(long, value_name = "N")]
+    pub events: u64,
+    /// Node name to put into the new recording's header.
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+}
+
+/// How fast a recording is replayed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// As fast as the machine can.
+    Max,
+    /// This many times as fast as it happened.
+    Times(f64),
+}
+
+/// How alerts are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lines for people, and a summary.
+    Text,
+    /// One JSON object a line, one line an alert change.
+    Json,
+}
+
+fn parse_speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    match text.strip_suffix('x').unwrap_or(text).trim().parse::<f64>() {
+        Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
+        _ => Err("expected max, or a multiple of real time as 10x".to_string()),
+    }
+}

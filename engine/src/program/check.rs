@@ -1,0 +1,84 @@
+//! `tocsin check`: rules, their documentation and tests, and incidents, without running them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::Ended;
+use super::arguments::CheckArguments;
+use super::rule_files::{self, find, is_rule};
+use super::{incident, rule_test};
+
+/// Runs the command.
+pub fn run(arguments: &CheckArguments) -> anyhow::Result<Ended> {
+    let (mut rules, mut incidents) = (Vec::new(), Vec::new());
+    for path in &arguments.paths {
+        let context =
+            || format!("{}: cannot read, expected rules, incidents or folders of them", path.display());
+        find(path, &is_rule, &mut rules).with_context(context)?;
+        find(path, &|file| file.ends_with(incident::EXPECTED), &mut incidents).with_context(context)?;
+    }
+    let mut complaints = rule_complaints(&rules)?;
+    for path in &incidents {
+        complaints.extend(incident_complaints(path));
+    }
+    for complaint in &complaints {
+        println!("{complaint}");
+    }
+    println!(
+        "{} rules and {} incidents checked, {} complaints",
+        rules.len(),
+        incidents.len(),
+        complaints.len()
+    );
+    Ok(if complaints.is_empty() && !(rules.is_empty() && incidents.is_empty()) {
+        Ended::Well
+    } else {
+        Ended::Failed
+    })
+}
+
+fn rule_complaints(files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+    let loaded = rule_files::load_files(files)?;
+    let mut complaints: Vec<String> = Vec::new();
+    for rule in &loaded.rules {
+        complaints.extend(rule_files::header_errors(rule).iter().map(ToString::to_string));
+        complaints.extend(test_complaints(Path::new(&rule.path)));
+    }
+    let (_, errors) = loaded.into_library(&[])?;
+    complaints.extend(errors.iter().map(ToString::to_string));
+    complaints.sort();
+    Ok(complaints)
+}
+
+fn test_complaints(rule: &Path) -> Vec<String> {
+    let path = rule_test::test_path(rule);
+    if !path.exists() {
+        return vec![format!("{}: the rule has no test, expected {}", rule.display(), path.display())];
+    }
+    match rule_test::read(&path) {
+        Ok(test) => {
+            let lack = |lack: &str| format!("{}: the test lacks {lack}", path.display());
+            test.missing().into_iter().map(lack).collect()
+        }
+        Err(error) => vec![format!("{error:#}")],
+    }
+}
+
+fn incident_complaints(path: &Path) -> Vec<String> {
+    let incident = match incident::read(path) {
+        Ok(incident) => incident,
+        Err(error) => return vec![format!("{error:#}")],
+    };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut complaints: Vec<String> = incident
+        .recordings
+        .iter()
+        .filter(|recording| !folder.join(recording).exists())
+        .map(|recording| format!("{}: there is no recording {}", path.display(), recording.display()))
+        .collect();
+    if incident.story.trim().is_empty() {
+        complaints.push(format!("{}: the story is empty", path.display()));
+    }
+    complaints
+}

@@ -1,0 +1,44 @@
+//! The commands of the program, one file each.
+
+pub mod arguments;
+mod check;
+mod events;
+mod expectation;
+mod incident;
+mod input;
+mod output;
+mod progress;
+mod repeat;
+mod replay;
+mod rule_files;
+mod rule_test;
+mod synthesis;
+mod test;
+
+use arguments::{Arguments, Command};
+
+/// How a command ended; the number is the program's exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ended {
+    /// All went well.
+    Well = 0,
+    /// `test` or `check` found something wrong.
+    Failed = 1,
+    /// The command could not do its work: wrong arguments, unreadable files.
+    Unable = 2,
+    /// The input is damaged; the results cover what could be read.
+    Damaged = 3,
+    /// A rule did not load or erred; the results cover the other rules.
+    RuleErred = 4,
+}
+
+/// Runs a command.
+pub fn run(arguments: Arguments) -> anyhow::Result<Ended> {
+    match arguments.command {
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Events(arguments) => events::run(&arguments),
+        Command::Repeat(arguments) => repeat::run(&arguments),
+    }
+}
