@@ -172,9 +172,9 @@ impl Column {
         true
     }
 
-    /// Works out the readings of the rows changed since the group last ticked, and says which they are.
+    /// Works out the readings of the rows changed since the group last ticked.
     pub fn refresh(&mut self, group: u32, now: Timestamp) {
-        let changed = std::mem::take(&mut self.changed[group as usize]);
+        let Some(changed) = self.changed.get_mut(group as usize).map(std::mem::take) else { return };
         for row in &changed {
             if let Some(id) = self.cell(*row) {
                 self.cells[id].reading = self.read_cell(id, now);
