@@ -51,6 +51,10 @@ pub struct Alert {
     pub last_finding_at: Timestamp,
     /// The newest finding.
     pub finding: Finding,
+    /// The rule still found it when it last looked.
+    pub holds: bool,
+    /// When the script last put the finding together.
+    told_at: Timestamp,
 }
 
 /// The alerts of one rule on one node, by key.
@@ -68,15 +72,49 @@ impl Alerts {
             since: at,
             last_finding_at: at,
             finding: finding.clone(),
+            holds: true,
+            told_at: at,
         });
+        alert.told_at = at;
         alert.last_finding_at = at;
         alert.finding = finding;
+        alert.holds = true;
         let has_lasted = at.ms_since(alert.since) >= timing.pending_for.as_millis() as i64;
         if alert.state == State::Pending && has_lasted {
             alert.state = State::Firing;
             return Some(State::Firing);
         }
         is_new.then_some(State::Pending)
+    }
+
+    /// Nothing changed for a key since the rule last looked: what it found then still holds. Returns the state the
+    /// alert entered, if it entered one, with its finding.
+    pub fn keep(&mut self, key: &Key, at: Timestamp, timing: Timing) -> Option<(State, Finding)> {
+        let alert = self.active.get(key).filter(|alert| alert.holds)?;
+        let (finding, told_at) = (alert.finding.clone(), alert.told_at);
+        let entered = self.refresh(key.clone(), finding.clone(), at, timing);
+        self.active.get_mut(key).expect("just refreshed").told_at = told_at;
+        entered.map(|state| (state, finding))
+    }
+
+    /// The rule certainly still holds for a key: if its alert is firing and its finding is younger than this, the
+    /// alert goes on with it. False if the finding must be put together anew.
+    pub fn keep_firing(&mut self, key: &Key, at: Timestamp, told_within_ms: i64) -> bool {
+        match self.active.get_mut(key) {
+            Some(alert) if alert.state == State::Firing && at.ms_since(alert.told_at) < told_within_ms => {
+                alert.last_finding_at = at;
+                alert.holds = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The rule looked at a key and found nothing.
+    pub fn release(&mut self, key: &Key) {
+        if let Some(alert) = self.active.get_mut(key) {
+            alert.holds = false;
+        }
     }
 
     /// Ends the alerts that no finding keeps alive at `now`. Returns those that were firing, in order of their keys.

@@ -13,6 +13,11 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, Fi
 /// The unit word that marks a field as a node's peer id, see [`Field::is_peer_id`].
 pub const PEER_ID_UNIT: &str = "peer id";
 
+/// The encoded `FileDescriptorSet` of all schemas, comments included.
+pub fn descriptors() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"))
+}
+
 /// All messages reachable from `event.Event`, and the event kinds among them.
 #[derive(Debug)]
 pub struct Schema {
@@ -115,8 +120,7 @@ impl Schema {
     pub fn embedded() -> &'static Schema {
         static SCHEMA: OnceLock<Schema> = OnceLock::new();
         SCHEMA.get_or_init(|| {
-            let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-            let set = FileDescriptorSet::decode(&bytes[..]).expect("written by build.rs");
+            let set = FileDescriptorSet::decode(descriptors()).expect("written by build.rs");
             Builder::default().build(&set)
         })
     }

@@ -9,11 +9,11 @@ use rhai::{Dynamic, Map};
 use super::Problem;
 use super::library::{Library, Subject};
 use crate::alerts::{Alerts, State};
-use crate::plan::{Destination, Feed, HandlerField, NODE_TABLE, RuleId, Source, TableId};
+use crate::plan::{Destination, Feed, HandlerField, NODE_TABLE, RuleId, Source, TableId, WindowRef};
 use crate::project::path::KindId;
 use crate::project::walk::{Scratch, Value};
 use crate::rules::definition::Scope;
-use crate::rules::guard::Guard;
+use crate::rules::guard::{Guard, Outlook};
 use crate::rules::literal::Complaint;
 use crate::rules::{Finding, RuleError};
 use crate::sequence::{Arrival, Sequencer};
@@ -27,6 +27,8 @@ use crate::windows::table::Table;
 const GAP_MS: i64 = 60_000;
 /// A rule that errs is left alone for twice as long each time, up to this.
 const BACK_OFF_MAX_MS: i64 = 600_000;
+/// How often a firing alert's value and summary are brought up to date, as long as its rule certainly holds.
+const REFRESH_MS: i64 = 15_000;
 /// Beyond this many ticks of nothing, time jumps.
 const IDLE_TICKS: i64 = 64;
 
@@ -315,13 +317,17 @@ impl Node {
             || (state.was_inhibited && !inhibited);
         state.was_filled = filled;
         state.was_inhibited = inhibited;
+        if !look_at_all && self.alerts[rule].is_empty() && !self.has_changes(library, rule) {
+            return;
+        }
         let rows = self.rows_to_look_at(library, rule, look_at_all);
-        for row in rows {
-            if let Err(complaint) = self.look_at(library, rule, row, now, filled, output) {
+        for row in &rows {
+            if let Err(complaint) = self.look_at(library, rule, *row, now, filled, output) {
                 self.back_off(library, rule, &complaint, now, output);
                 return;
             }
         }
+        self.keep_unchanged(library, rule, &rows, now, output);
         self.rules[rule].errors_in_a_row = 0;
         for (key, alert) in self.alerts[rule].settle(now, library.timing(rule)) {
             let change = self.change(library, rule, key, State::Resolved, &alert.finding, now);
@@ -329,41 +335,67 @@ impl Node {
         }
     }
 
-    /// Rows that changed since the rule last looked, and rows with an alert; all rows if changes were missed.
+    fn has_changes(&self, library: &Library, rule: RuleId) -> bool {
+        let plan = &library.plan.rules[rule];
+        let mut windows = plan.windows.iter();
+        windows.any(|window| !self.tables[window.table].columns[window.column].changed(plan.group).is_empty())
+    }
+
+    /// Rows that changed since the rule last looked, each once; all rows if changes were missed.
     fn rows_to_look_at(&mut self, library: &Library, rule: RuleId, all: bool) -> Vec<RowId> {
         let plan = &library.plan.rules[rule];
         if plan.windows.is_empty() {
             return Vec::new();
         }
         let table = &self.tables[plan.table];
-        let is_keyed = plan.table != NODE_TABLE;
+        let changed =
+            |window: &WindowRef| self.tables[window.table].columns[window.column].changed(plan.group);
         // A window without keys is part of every key's reading.
-        let all = all
-            || is_keyed
-                && plan.windows.iter().any(|window| {
-                    window.table == NODE_TABLE
-                        && !self.tables[NODE_TABLE].columns[window.column].changed(plan.group).is_empty()
-                });
-        if all {
+        let is_shared = |window: &WindowRef| plan.table != NODE_TABLE && window.table == NODE_TABLE;
+        if all || plan.windows.iter().any(|window| is_shared(window) && !changed(window).is_empty()) {
             return table.used_rows().collect();
         }
         self.mark = self.mark.wrapping_add(1);
         let marks = &mut self.marks[plan.table];
         marks.resize(table.capacity(), 0);
         let mut rows = Vec::new();
-        let mut take = |row: RowId| {
-            if marks[row as usize] != self.mark && table.is_used(row) {
-                marks[row as usize] = self.mark;
-                rows.push(row);
-            }
-        };
         for window in plan.windows.iter().filter(|window| window.table == plan.table) {
-            for row in table.columns[window.column].changed(plan.group) {
-                take(*row);
+            for row in changed(window) {
+                if marks[*row as usize] != self.mark && table.is_used(*row) {
+                    marks[*row as usize] = self.mark;
+                    rows.push(*row);
+                }
             }
         }
-        self.alerts[rule].keys().filter_map(|key| table.row_of(key)).for_each(&mut take);
         rows
+    }
+
+    /// Alerts whose key was not looked at, because nothing changed for it, stay as they are.
+    fn keep_unchanged(
+        &mut self,
+        library: &Library,
+        rule: RuleId,
+        looked_at: &[RowId],
+        now: Timestamp,
+        output: &mut Output,
+    ) {
+        if self.alerts[rule].is_empty() || library.plan.rules[rule].windows.is_empty() {
+            return;
+        }
+        let table = &self.tables[library.plan.rules[rule].table];
+        let (unchanged, gone): (Vec<Key>, Vec<Key>) = self.alerts[rule]
+            .keys()
+            .filter(|key| table.row_of(key).is_none_or(|row| !looked_at.contains(&row)))
+            .cloned()
+            .partition(|key| table.row_of(key).is_some());
+        for key in &gone {
+            self.alerts[rule].release(key);
+        }
+        for key in unchanged {
+            if let Some((state, finding)) = self.alerts[rule].keep(&key, now, library.timing(rule)) {
+                output.changes.push(self.change(library, rule, key, state, &finding, now));
+            }
+        }
     }
 
     fn look_at(
@@ -385,8 +417,22 @@ impl Node {
         let state = &mut self.rules[rule];
         state.health.evaluations += 1;
         let guard = self.guards[rule].as_ref().or(library.common_guard(rule));
-        if guard.is_some_and(|guard| guard.is_quiet(&reading, filled)) {
-            return Ok(());
+        let outlook = guard.map_or(Outlook::Unsure, |guard| guard.outlook(&reading, filled));
+        let has_alerts = !self.alerts[rule].is_empty();
+        match outlook {
+            Outlook::Quiet if !has_alerts => return Ok(()),
+            Outlook::Quiet => {
+                self.alerts[rule].release(tables[plan.table].key(row));
+                return Ok(());
+            }
+            Outlook::Finding if has_alerts && !state.was_inhibited => {
+                let key = tables[plan.table].key(row);
+                if self.alerts[rule].keep_firing(key, now, REFRESH_MS) {
+                    state.health.findings += 1;
+                    return Ok(());
+                }
+            }
+            _ => {}
         }
         state.health.script_calls += 1;
         let key = tables[plan.table].key(row);
@@ -394,8 +440,9 @@ impl Node {
         let this = state.states.get_mut(&row).map(|(_, this)| this);
         let found = library.check(rule, &subject, reading, this)?;
         let key = key.clone();
-        if let Some(finding) = found {
-            self.take_finding(library, rule, key, finding, now, output);
+        match found {
+            Some(finding) => self.take_finding(library, rule, key, finding, now, output),
+            None => self.alerts[rule].release(&key),
         }
         Ok(())
     }
@@ -448,6 +495,7 @@ impl Node {
         });
         if is_inhibited {
             self.rules[rule].health.inhibited += 1;
+            self.alerts[rule].release(&key);
             return;
         }
         let timing = library.timing(rule);

@@ -243,8 +243,10 @@ fn is_packable(ty: Type) -> bool {
 /// Reads a varint at `at`; returns it and the offset behind it.
 #[inline(always)]
 pub fn varint(bytes: &[u8], at: usize) -> Result<(u64, usize), WalkError> {
-    match bytes.get(at) {
-        Some(byte) if *byte < 0x80 => Ok((u64::from(*byte), at + 1)),
+    // Lengths and tags take one or two bytes, so these two have a way of their own.
+    match bytes.get(at..) {
+        Some([byte, ..]) if *byte < 0x80 => Ok((u64::from(*byte), at + 1)),
+        Some([low, high, ..]) if *high < 0x80 => Ok((u64::from(*low & 0x7f) | u64::from(*high) << 7, at + 2)),
         _ => long_varint(bytes, at),
     }
 }

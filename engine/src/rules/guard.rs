@@ -1,9 +1,10 @@
 //! A native reading of a rule's `check` that knows when it certainly finds nothing.
 //!
 //! Most keys are quiet at most ticks, and a script call costs a microsecond. The guard walks the same syntax tree as
-//! the script, as far as it is arithmetic, comparisons and `if`, in some nanoseconds. It only ever says "the script
-//! would return nothing"; in every other case (a finding, an error, a construct it does not know) the script itself
-//! runs and decides.
+//! the script, as far as it is arithmetic, comparisons and `if`, in some nanoseconds. Where it is certain that the
+//! script would return nothing, the script need not run; where it is certain that the script gets to a finding, a
+//! firing alert may go on without it for a while. In every other case (an error, a construct the guard does not know)
+//! the script itself runs and decides.
 
 use rhai::{ASTFlags, Expr, FnCallExpr, Stmt};
 
@@ -18,12 +19,25 @@ pub struct Guard {
     locals: usize,
 }
 
+/// What a guard knows about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// The script would return nothing.
+    Quiet,
+    /// The script would get as far as putting a finding together.
+    Finding,
+    /// Only the script can tell.
+    Unsure,
+}
+
 #[derive(Debug)]
 enum Step {
     Let(usize, Term),
     If(Term, Vec<Step>, Vec<Step>),
     /// Leaves the function with nothing.
     ReturnNothing,
+    /// Ends the function with a finding.
+    Finding,
     /// A statement that does nothing and has no value.
     Nothing,
     /// Something the guard does not know.
@@ -73,6 +87,7 @@ enum Flow {
     /// It ran to its end, and its value is nothing.
     Through,
     Returned,
+    Finding,
     Unsure,
 }
 
@@ -98,12 +113,12 @@ impl Guard {
             locals: Vec::new(),
             locals_made: 0,
         };
-        let body = names.block(&check.body);
+        let body = names.block(&check.body, true);
         Guard { body, locals: names.locals_made }
     }
 
-    /// Whether the script would certainly return nothing for these readings.
-    pub fn is_quiet(&self, reading: &impl Fn(usize) -> Reading, filled: bool) -> bool {
+    /// What the script would do for these readings.
+    pub fn outlook(&self, reading: &impl Fn(usize) -> Reading, filled: bool) -> Outlook {
         // Few rules have more than a handful of locals; a larger frame goes to the heap.
         let mut few = [Known::Unit; 8];
         let mut many;
@@ -114,21 +129,26 @@ impl Guard {
             &mut many[..]
         };
         let mut frame = Frame { reading, filled, locals };
-        !matches!(frame.run(&self.body), Flow::Unsure)
+        match frame.run(&self.body) {
+            Flow::Through | Flow::Returned => Outlook::Quiet,
+            Flow::Finding => Outlook::Finding,
+            Flow::Unsure => Outlook::Unsure,
+        }
     }
 }
 
 impl Names<'_> {
-    fn block(&mut self, statements: &[Stmt]) -> Vec<Step> {
+    /// `is_tail`: the block's value is the function's.
+    fn block(&mut self, statements: &[Stmt], is_tail: bool) -> Vec<Step> {
         let outer = self.locals.len();
         let last = statements.len().saturating_sub(1);
-        let steps =
-            statements.iter().enumerate().map(|(index, stmt)| self.step(stmt, index == last)).collect();
+        let step = |(index, stmt): (usize, &Stmt)| self.step(stmt, is_tail && index == last);
+        let steps = statements.iter().enumerate().map(step).collect();
         self.locals.truncate(outer);
         steps
     }
 
-    fn step(&mut self, statement: &Stmt, is_last: bool) -> Step {
+    fn step(&mut self, statement: &Stmt, is_tail: bool) -> Step {
         match statement {
             Stmt::Noop(_) => Step::Nothing,
             Stmt::Var(declared, _, _) => {
@@ -140,15 +160,17 @@ impl Names<'_> {
             }
             Stmt::If(flow, _) => {
                 let condition = self.term(&flow.expr);
-                let body = self.block(flow.body.statements());
-                let branch = self.block(flow.branch.statements());
+                let body = self.block(flow.body.statements(), is_tail);
+                let branch = self.block(flow.branch.statements(), is_tail);
                 Step::If(condition, body, branch)
             }
             Stmt::Return(value, flags, _) if !flags.intersects(ASTFlags::BREAK) => match value.as_deref() {
                 None | Some(Expr::Unit(_)) => Step::ReturnNothing,
+                Some(Expr::Map(..)) => Step::Finding,
                 Some(_) => Step::Unknown,
             },
-            Stmt::Expr(expr) if is_last && matches!(**expr, Expr::Unit(_)) => Step::Nothing,
+            Stmt::Expr(expr) if is_tail && matches!(**expr, Expr::Unit(_)) => Step::Nothing,
+            Stmt::Expr(expr) if is_tail && matches!(**expr, Expr::Map(..)) => Step::Finding,
             _ => Step::Unknown,
         }
     }
@@ -245,6 +267,7 @@ impl<R: Fn(usize) -> Reading> Frame<'_, R> {
             match step {
                 Step::Nothing => {}
                 Step::ReturnNothing => return Flow::Returned,
+                Step::Finding => return Flow::Finding,
                 Step::Unknown => return Flow::Unsure,
                 Step::Let(local, term) => match self.eval(term) {
                     Some(value) => self.locals[*local] = value,
@@ -377,10 +400,9 @@ mod tests {
 
     const WINDOWS: [&str; 3] = ["a", "b", "c"];
 
-    /// Runs guard and script over the same readings. The guard may be unsure, but where it is sure the script agrees.
-    ///
-    /// `None` for a text that does not compile.
-    fn agree(text: &str, readings: [Reading; 3], filled: bool) -> Option<(bool, bool)> {
+    /// Runs guard and script over the same readings: what the guard says, and whether the script does not contradict
+    /// it. `None` for a text that does not compile.
+    fn agree(text: &str, readings: [Reading; 3], filled: bool) -> Option<(Outlook, bool)> {
         let sandbox = Sandbox::new();
         let script = sandbox.compile(text).ok()?;
         let params = vec![
@@ -389,7 +411,7 @@ mod tests {
         ];
         let windows: Vec<String> = WINDOWS.iter().map(|name| name.to_string()).collect();
         let guard = Guard::new(script.check.as_ref().unwrap(), &windows, &params);
-        let quiet = guard.is_quiet(&|window| readings[window], filled);
+        let outlook = guard.outlook(&|window| readings[window], filled);
 
         let mut w = rhai::Map::new();
         for (name, reading) in WINDOWS.iter().zip(readings) {
@@ -404,15 +426,20 @@ mod tests {
         let mut p = rhai::Map::new();
         p.insert("limit".into(), 10_i64.into());
         p.insert("factor".into(), 1.5_f64.into());
-        let returns_nothing = sandbox.call(&script, "check", None, (w, p)).is_ok_and(|value| value.is_unit());
-        Some((quiet, returns_nothing))
+        let returned = sandbox.call(&script, "check", None, (w, p));
+        let agrees = match outlook {
+            Outlook::Quiet => returned.is_ok_and(|value| value.is_unit()),
+            Outlook::Finding => returned.is_ok_and(|value| value.is_map()),
+            Outlook::Unsure => true,
+        };
+        Some((outlook, agrees))
     }
 
     #[track_caller]
-    fn check(text: &str, readings: [Reading; 3], expect_quiet: bool) {
-        let (quiet, returns_nothing) = agree(text, readings, true).expect("compiles");
-        assert_eq!(quiet, expect_quiet);
-        assert!(!quiet || returns_nothing, "the guard is sure and the script disagrees");
+    fn check(text: &str, readings: [Reading; 3], expected: Outlook) {
+        let (outlook, agrees) = agree(text, readings, true).expect("compiles");
+        assert_eq!(outlook, expected);
+        assert!(agrees, "the guard is sure and the script disagrees");
     }
 
     const TYPICAL: &str = "fn check(w, params) {
@@ -423,29 +450,38 @@ mod tests {
 
     #[test]
     fn a_quiet_key_is_recognised() {
-        check(TYPICAL, [Reading::Int(5), Reading::Int(0), Reading::Float(1.0)], true);
-        check(TYPICAL, [Reading::Int(5), Reading::Nothing, Reading::Float(1.0)], true);
+        check(TYPICAL, [Reading::Int(5), Reading::Int(0), Reading::Float(1.0)], Outlook::Quiet);
+        check(TYPICAL, [Reading::Int(5), Reading::Nothing, Reading::Float(1.0)], Outlook::Quiet);
     }
 
     #[test]
-    fn a_finding_is_left_to_the_script() {
-        check(TYPICAL, [Reading::Int(11), Reading::Int(0), Reading::Float(1.0)], false);
+    fn a_finding_is_recognised() {
+        check(TYPICAL, [Reading::Int(11), Reading::Int(0), Reading::Float(1.0)], Outlook::Finding);
     }
 
     #[test]
     fn an_error_is_left_to_the_script() {
-        check(TYPICAL, [Reading::Int(11), Reading::Int(i64::MAX), Reading::Float(1.0)], false);
+        check(TYPICAL, [Reading::Int(11), Reading::Int(i64::MAX), Reading::Float(1.0)], Outlook::Unsure);
         check(
             "fn check(w, params) { let x = w.a / w.b; }",
             [Reading::Int(1), Reading::Int(0), Reading::Nothing],
-            false,
+            Outlook::Unsure,
+        );
+    }
+
+    #[test]
+    fn a_map_that_is_not_the_functions_value_is_no_finding() {
+        check(
+            "fn check(w, params) { if w.a > 0 { #{ value: 1 } } let x = 1; }",
+            [Reading::Int(1); 3],
+            Outlook::Unsure,
         );
     }
 
     #[test]
     fn what_the_guard_does_not_know_is_left_to_the_script() {
-        check("fn check(w, params) { for i in 0..3 { } }", [Reading::Nothing; 3], false);
-        check("fn check(w, params) { let x = w.a; x += 1; }", [Reading::Int(1); 3], false);
+        check("fn check(w, params) { for i in 0..3 { } }", [Reading::Nothing; 3], Outlook::Unsure);
+        check("fn check(w, params) { let x = w.a; x += 1; }", [Reading::Int(1); 3], Outlook::Unsure);
     }
 
     fn reading() -> impl Strategy<Value = Reading> {
@@ -496,8 +532,8 @@ mod tests {
             );
             let agreement = agree(&text, readings, filled);
             prop_assume!(agreement.is_some());
-            let (quiet, returns_nothing) = agreement.expect("assumed above");
-            prop_assert!(!quiet || returns_nothing, "{}", text);
+            let (_, agrees) = agreement.expect("assumed above");
+            prop_assert!(agrees, "{}", text);
         }
     }
 }

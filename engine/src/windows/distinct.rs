@@ -33,6 +33,8 @@ pub enum Distinct {
 #[derive(Debug, Clone)]
 pub struct Registers {
     seen: Vec<u8>,
+    /// For each register one more than the highest rank ever seen since the last sweep: where to begin to look.
+    top: Vec<u8>,
     newest: i64,
     swept: i64,
 }
@@ -113,7 +115,7 @@ impl Distinct {
 impl Registers {
     fn new(window: &Window, at: Timestamp) -> Self {
         let slot = slot_of(window, at);
-        Registers { seen: vec![NEVER; REGISTERS * RANKS], newest: slot, swept: slot }
+        Registers { seen: vec![NEVER; REGISTERS * RANKS], top: vec![0; REGISTERS], newest: slot, swept: slot }
     }
 
     fn push(&mut self, window: &Window, at: Timestamp, hash: u64) {
@@ -125,6 +127,7 @@ impl Registers {
         let register = (hash >> (64 - INDEX_BITS)) as usize;
         let rank = ((hash << INDEX_BITS).leading_zeros() as usize).min(RANKS - 1);
         self.seen[register * RANKS + rank] = slot.rem_euclid(ROUND) as u8;
+        self.top[register] = self.top[register].max(rank as u8 + 1);
     }
 
     /// Clears what left the span, often enough that no slot number comes round again while it stands.
@@ -139,6 +142,9 @@ impl Registers {
                 *seen = NEVER;
             }
         }
+        for (ranks, top) in self.seen.chunks_exact(RANKS).zip(&mut self.top) {
+            *top = ranks.iter().rposition(|seen| *seen != NEVER).map_or(0, |rank| rank as u8 + 1);
+        }
         self.swept = newest;
     }
 
@@ -149,8 +155,8 @@ impl Registers {
         }
         // counts[0] are empty registers, counts[r] those whose highest rank is r.
         let mut counts = [0_u32; RANKS + 1];
-        for register in self.seen.chunks_exact(RANKS) {
-            let highest = register.iter().rposition(|seen| is_live(*seen, now));
+        for (ranks, top) in self.seen.chunks_exact(RANKS).zip(&self.top) {
+            let highest = ranks[..usize::from(*top)].iter().rposition(|seen| is_live(*seen, now));
             counts[highest.map_or(0, |rank| rank + 1)] += 1;
         }
         ertl_estimate(&counts)

@@ -3,7 +3,7 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 
 /// Read in pieces of this size: some 3000 events, and small enough for a processor's cache.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// Memory that is filled at its end and given away from its start without a copy.
 ///
