@@ -1,5 +1,8 @@
 //! Compiles the schemas in Rust (no protoc) and keeps the descriptors, comments included, for `schema.rs`.
 
+// A build script is no part of the engine.
+#![allow(clippy::disallowed_methods)]
+
 use std::path::PathBuf;
 
 use prost::Message;

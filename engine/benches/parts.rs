@@ -1,1 +1,187 @@
-fn main() {}
+//! Each hot part alone, over the events of a recorded attack. `cargo bench --bench parts`
+
+#![allow(missing_docs, clippy::disallowed_methods)]
+
+use std::path::{Path, PathBuf};
+
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use prost::Message as _;
+use tocsin_engine::plan::Plan;
+use tocsin_engine::project::walk::{Scratch, Value};
+use tocsin_engine::rules::Rule;
+use tocsin_engine::rules::guard::Guard;
+use tocsin_engine::rules::script::Sandbox;
+use tocsin_engine::sequence::{Arrival, Sequencer};
+use tocsin_engine::time::Timestamp;
+use tocsin_engine::windows::column::Column;
+use tocsin_engine::windows::table::{Table, TableDef};
+use tocsin_engine::windows::{Aggregate, Reading, Window};
+use tocsin_proto::archive::{ArchiveReader, Frame};
+use tocsin_proto::pb::event::Event;
+use tocsin_proto::schema::Schema;
+
+fn main() {
+    divan::main();
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
+}
+
+fn archive() -> Vec<u8> {
+    std::fs::read(root().join("testdata/incidents/addr_flood/recording.bin.zst")).expect("there")
+}
+
+fn frames() -> Vec<Frame> {
+    let bytes = archive();
+    ArchiveReader::new(&bytes[..]).expect("a header").map(|frame| frame.expect("intact")).collect()
+}
+
+fn rules(sandbox: &Sandbox) -> Vec<Rule> {
+    ["peers/addr_flood", "peers/ping_spam", "peers/inv_flood", "node/ping_backlog", "chain/tip_behind"]
+        .iter()
+        .map(|name| {
+            let path = root().join("rules").join(format!("{name}.rhai"));
+            let text = std::fs::read_to_string(&path).expect("there");
+            let text = text.replace("unless: [\"node_restarted\"],", "");
+            Rule::load(Schema::embedded(), sandbox, &path.display().to_string(), &text).expect("right")
+        })
+        .collect()
+}
+
+fn body_of(frame: &Frame) -> Value {
+    let range = frame.body_range();
+    Value::Bytes { start: range.start, len: range.end - range.start }
+}
+
+/// Decompressing and framing a recording.
+#[divan::bench]
+fn read_archive(bencher: Bencher) {
+    let bytes = archive();
+    let count = frames().len();
+    bencher.counter(ItemsCount::new(count)).bench(|| {
+        ArchiveReader::new(&bytes[..])
+            .expect("a header")
+            .map(|frame| frame.expect("intact").payload.len())
+            .sum::<usize>()
+    });
+}
+
+/// What the walk is compared with: decoding every event.
+#[divan::bench]
+fn decode_with_prost(bencher: Bencher) {
+    let frames = frames();
+    let bytes: usize = frames.iter().map(|frame| frame.payload.len()).sum();
+    bencher
+        .counter(ItemsCount::new(frames.len()))
+        .counter(BytesCount::new(bytes))
+        .bench(|| frames.iter().filter(|frame| Event::decode(frame.payload.clone()).is_ok()).count());
+}
+
+/// Finding the kind, walking, and following the filters, without windows behind them.
+#[divan::bench]
+fn classify_walk_dispatch(bencher: Bencher) {
+    let frames = frames();
+    let rules = rules(&Sandbox::new());
+    let known: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
+    let plan = Plan::new(Schema::embedded(), &rules, &known).expect("fits");
+    let mut scratch = Scratch::default();
+    plan.kinds.iter().flatten().for_each(|kind| scratch.fit(&kind.projection));
+    let bytes: usize = frames.iter().map(|frame| frame.payload.len()).sum();
+    bencher.counter(ItemsCount::new(frames.len())).counter(BytesCount::new(bytes)).bench_local(|| {
+        let mut taken = 0;
+        for frame in &frames {
+            let event = &frame.payload[..];
+            let found = plan.classify(event, frame.extractor, body_of(frame)).expect("intact");
+            let Some((kind, body)) = found else { continue };
+            let Some(kind) = &plan.kinds[kind] else { continue };
+            let rows = |scope: usize, slots: &[Value]| {
+                kind.scopes[scope].dispatch.each(slots, event, &mut |feed| taken += feed + 1);
+            };
+            let mut rows = rows;
+            kind.projection.rows(event, body, &mut scratch, &mut rows).expect("intact");
+        }
+        taken
+    });
+}
+
+/// Holding and releasing events a little out of order.
+#[divan::bench]
+fn sequence(bencher: Bencher) {
+    let times: Vec<Timestamp> =
+        frames().iter().map(|frame| Timestamp::from_unix_ms(frame.timestamp_ms as i64)).collect();
+    bencher.counter(ItemsCount::new(times.len())).bench(|| {
+        let mut sequencer = Sequencer::default();
+        let mut released = 0;
+        for at in &times {
+            sequencer.accept(*at, Arrival::Derived(sequencer.newest()), ());
+            while sequencer.pop().is_some() {
+                released += 1;
+            }
+        }
+        released
+    });
+}
+
+const WINDOW: Window = Window { aggregate: Aggregate::Count, over_ms: 600_000, integers: true };
+
+/// One sample into a window of one of 100 keys, key look-up included.
+#[divan::bench]
+fn push_sample(bencher: Bencher) {
+    let def = TableDef {
+        key_names: vec!["peer_id".into()],
+        peer_part: Some(0),
+        keys_max: 1_000,
+        columns: vec![(WINDOW, 1)],
+        every_max_ms: 5_000,
+    };
+    let mut table = Table::new(&def);
+    let mut at = 0;
+    bencher.bench_local(|| {
+        at += 10;
+        let (now, slots) = (Timestamp::from_unix_ms(at), [Value::U64(at as u64 % 100)]);
+        let row = table.row_for(&slots, &[0], &[], now).expect("a key");
+        table.push(0, row, now, 1.0, 0);
+    });
+}
+
+/// Reading a full window of each aggregate.
+#[divan::bench(args = ["count", "sum", "max", "quantile", "stddev", "distinct"])]
+fn read_window(bencher: Bencher, name: &str) {
+    let aggregate = Aggregate::from_name(name, 0.99).expect("a name");
+    let mut column = Column::new(Window { aggregate, ..WINDOW }, 1);
+    for second in 0..1_200_u64 {
+        column.push(
+            0,
+            Timestamp::from_unix_s(second as i64),
+            second as f64,
+            second.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        );
+    }
+    bencher.bench(|| column.read(0, Timestamp::from_unix_s(1_200)));
+}
+
+/// Asking the guard of a rule about a quiet key.
+#[divan::bench]
+fn guard(bencher: Bencher) {
+    let rules = rules(&Sandbox::new());
+    let rule = &rules[0];
+    let windows: Vec<String> = rule.definition.windows.iter().map(|window| window.name.clone()).collect();
+    let guard = Guard::new(rule.script.check.as_ref().expect("there"), &windows, rule.params.on(""));
+    bencher.bench(|| guard.outlook(&|window| Reading::Int(divan::black_box(window as i64)), true));
+}
+
+/// Running the same check as a script, which the guard spares.
+#[divan::bench]
+fn script(bencher: Bencher) {
+    let sandbox = Sandbox::new();
+    let rules = rules(&sandbox);
+    let map = |pairs: &[(&str, i64)]| -> rhai::Map {
+        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    };
+    bencher.bench(|| {
+        let (w, params) = (map(&[("entries", 5), ("asked", 0)]), map(&[("entries_max", 60)]));
+        sandbox.call(&rules[0].script, "check", None, (w, params)).expect("runs")
+    });
+}

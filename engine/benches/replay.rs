@@ -146,6 +146,8 @@ fn run(case: &str, recording: &Path) {
                 engine.step(Input::Event { frame, node: "node", origin: 0 });
             });
             engine.finish();
+            let calls: u64 = engine.rules().iter().map(|rule| rule.health.script_calls).sum();
+            println!("{:<15} {calls} script calls", "");
             read
         }
     };

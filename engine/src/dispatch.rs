@@ -31,7 +31,7 @@ struct Branch {
 }
 
 /// Equality tests of one filter: field and accepted values.
-type Equalities = Vec<(Slot, Vec<Operand>)>;
+pub type Equalities = Vec<(Slot, Vec<Operand>)>;
 
 impl Dispatch {
     /// The tree for these filters.

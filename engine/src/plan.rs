@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use tocsin_proto::schema::{Presence, Schema, Type};
 
-use crate::dispatch::{Dispatch, FeedId};
+use crate::dispatch::{Dispatch, Equalities, FeedId};
 use crate::project::path::{self, FieldPath, KindId};
 use crate::project::plan::{Projection, ProjectionBuilder, ScopeId, Slot, Use};
 use crate::project::walk::{Value, WalkError, read, skip, varint};
-use crate::rules::definition::{Condition, Operand, Scope, Test};
+use crate::rules::definition::{Condition, Scope, Test};
 use crate::rules::{Rule, RuleError};
 use crate::windows::column::Groups;
 use crate::windows::table::{ColumnId, TableDef};
@@ -298,7 +298,7 @@ struct KindBuilder {
 
 struct FeedBuilder {
     scope: ScopeId,
-    equalities: Vec<(Slot, Vec<Operand>)>,
+    equalities: Equalities,
     tests: Vec<(Slot, Test)>,
     to: Destination,
 }
@@ -534,10 +534,9 @@ impl<'s> Builder<'s> {
         if self.tables.iter().all(|table| table.peer_part.is_none()) {
             return;
         }
-        let watches: [(&str, fn(Slot) -> Destination); 2] =
-            [(CONNECTION_CLOSED, Destination::ConnectionClosed), (UPTIME, Destination::Uptime)];
-        for (path, to) in watches {
-            let path = path::resolve(self.schema, path).expect("a path of our own schema");
+        for name in [CONNECTION_CLOSED, UPTIME] {
+            let to = if name == UPTIME { Destination::Uptime } else { Destination::ConnectionClosed };
+            let path = path::resolve(self.schema, name).expect("a path of our own schema");
             let builder = self.kind(path.kind);
             let placements =
                 builder.projection.place(&[(&path, Use::Each)]).expect("one path is side by side");
@@ -596,7 +595,7 @@ impl FeedBuilder {
 impl KindBuilder {
     fn build(self, schema: &Schema) -> KindPlan {
         let projection = self.projection.build(schema);
-        let mut filters: Vec<Vec<(FeedId, Vec<(Slot, Vec<Operand>)>)>> =
+        let mut filters: Vec<Vec<(FeedId, Equalities)>> =
             projection.scopes.iter().map(|_| Vec::new()).collect();
         let mut feeds: Vec<Vec<Feed>> = projection.scopes.iter().map(|_| Vec::new()).collect();
         for feed in self.feeds {
@@ -626,11 +625,7 @@ fn field_usage(path: &FieldPath) -> Use {
 }
 
 /// Parts a filter into what the tree tests and what is tested at its leaves.
-#[allow(clippy::type_complexity)]
-fn split_filter(
-    filter: &[Condition],
-    slots: impl Iterator<Item = Slot>,
-) -> (Vec<(Slot, Vec<Operand>)>, Vec<(Slot, Test)>) {
+fn split_filter(filter: &[Condition], slots: impl Iterator<Item = Slot>) -> (Equalities, Vec<(Slot, Test)>) {
     let (mut equalities, mut tests) = (Vec::new(), Vec::new());
     for (condition, slot) in filter.iter().zip(slots) {
         match &condition.test {

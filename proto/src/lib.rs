@@ -6,7 +6,7 @@ pub mod archive;
 pub mod schema;
 
 /// The generated message types, one module a package of `proto/schema/`.
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::all)]
 pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/schemas.rs"));
 }

@@ -3,7 +3,7 @@
 //! Read once from the descriptors that `build.rs` embeds, comments included: a field's comment carries its
 //! `unit:` and `source:` lines, so the `.proto` files stay the only place where a field is described.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use prost::Message as _;
@@ -19,7 +19,7 @@ pub fn descriptors() -> &'static [u8] {
 }
 
 /// All messages reachable from `event.Event`, and the event kinds among them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Schema {
     messages: Vec<MessageType>,
     enums: Vec<EnumType>,
@@ -176,14 +176,8 @@ impl Type {
 #[derive(Default)]
 struct Builder {
     schema: Schema,
-    message_ids: HashMap<String, MessageId>,
-    enum_ids: HashMap<String, EnumId>,
-}
-
-impl Default for Schema {
-    fn default() -> Self {
-        Schema { messages: Vec::new(), enums: Vec::new(), kinds: Vec::new() }
-    }
+    message_ids: BTreeMap<String, MessageId>,
+    enum_ids: BTreeMap<String, EnumId>,
 }
 
 impl Builder {
@@ -319,7 +313,7 @@ impl Builder {
 
 /// The comments of one file by the path of what they describe.
 struct Comments<'a> {
-    by_path: HashMap<&'a [i32], &'a str>,
+    by_path: BTreeMap<&'a [i32], &'a str>,
 }
 
 #[derive(Default)]

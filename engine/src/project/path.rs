@@ -80,7 +80,10 @@ pub fn resolve_in(schema: &Schema, kind: KindId, path: &str) -> Result<FieldPath
         let nearest = nearest_routes(&all, segments.last().expect("split yields at least one"));
         return Err(PathError::Field { path: path.to_string(), kind: kind_def.name.clone(), nearest });
     };
-    if routes.iter().any(|route| !are_alternatives(first, route)) {
+    let clash = |(index, route): (usize, &Vec<Field>)| {
+        routes[..index].iter().any(|other| !are_alternatives(other, route))
+    };
+    if routes.iter().enumerate().any(clash) {
         let candidates = routes.iter().map(|route| joined(route)).collect();
         return Err(PathError::Ambiguous { path: path.to_string(), candidates });
     }

@@ -129,10 +129,10 @@ impl ProjectionBuilder {
             let routes: Vec<&Vec<Field>> =
                 path.routes.iter().filter(|route| meeting.starts_with(&list_prefix(route, *usage))).collect();
             ends_here |= routes.iter().any(|route| list_prefix(route, *usage) == meeting);
-            if routes.is_empty() {
-                return None;
-            }
-            chosen.push((routes, *usage));
+            // Of members within a list and outside of it, those within are meant here.
+            let deepest = routes.iter().map(|route| list_prefix(route, *usage).len()).max()?;
+            let routes = routes.into_iter().filter(|route| list_prefix(route, *usage).len() == deepest);
+            chosen.push((routes.collect(), *usage));
         }
         if !ends_here {
             return None;

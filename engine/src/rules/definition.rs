@@ -368,6 +368,12 @@ impl Reader<'_> {
                 return None;
             }
         };
+        if (over.as_millis() as i64) < Window::OVER_MS_MIN {
+            self.complaints.push(Complaint::new(
+                entry.position,
+                format!("{what}: over is too short, expected at least 1s"),
+            ));
+        }
         let filter = get("where").map_or(Vec::new(), |filter| self.conditions(&what, value.kind, filter));
         let by = get("by").map(|by| self.paths(by, &format!("{what}: by")));
         let window = Window {

@@ -169,6 +169,16 @@ impl Names<'_> {
                 Some(Expr::Map(..)) => Step::Finding,
                 Some(_) => Step::Unknown,
             },
+            // Assigning to a local anew is the same as declaring it there.
+            Stmt::Assignment(assignment) if !assignment.0.is_op_assignment() => {
+                match (&assignment.1.lhs, self.term(&assignment.1.rhs)) {
+                    (Expr::Variable(variable, _, _), term) => match self.local(&variable.1) {
+                        Some(local) => Step::Let(local, term),
+                        None => Step::Unknown,
+                    },
+                    _ => Step::Unknown,
+                }
+            }
             Stmt::Expr(expr) if is_tail && matches!(**expr, Expr::Unit(_)) => Step::Nothing,
             Stmt::Expr(expr) if is_tail && matches!(**expr, Expr::Map(..)) => Step::Finding,
             _ => Step::Unknown,
@@ -181,10 +191,7 @@ impl Names<'_> {
             Expr::FloatConstant(value, _) => Term::Constant(Known::Float(**value)),
             Expr::BoolConstant(value, _) => Term::Constant(Known::Bool(*value)),
             Expr::Unit(_) => Term::Constant(Known::Unit),
-            Expr::Variable(variable, _, _) => {
-                let found = self.locals.iter().rev().find(|(name, _)| *name == *variable.1);
-                found.map_or(Term::Unknown, |(_, local)| Term::Local(*local))
-            }
+            Expr::Variable(variable, _, _) => self.local(&variable.1).map_or(Term::Unknown, Term::Local),
             Expr::Dot(dot, _, _) => match (&dot.lhs, &dot.rhs) {
                 (Expr::Variable(variable, _, _), Expr::Property(property, _)) => {
                     self.field(&variable.1, &property.2)
@@ -196,6 +203,10 @@ impl Names<'_> {
             Expr::FnCall(call, _) => self.call(call),
             _ => Term::Unknown,
         }
+    }
+
+    fn local(&self, name: &str) -> Option<usize> {
+        self.locals.iter().rev().find(|(known, _)| known == name).map(|(_, local)| *local)
     }
 
     fn field(&self, variable: &str, property: &str) -> Term {
@@ -481,7 +492,11 @@ mod tests {
     #[test]
     fn what_the_guard_does_not_know_is_left_to_the_script() {
         check("fn check(w, params) { for i in 0..3 { } }", [Reading::Nothing; 3], Outlook::Unsure);
-        check("fn check(w, params) { let x = w.a; x += 1; }", [Reading::Int(1); 3], Outlook::Unsure);
+        check(
+            "fn check(w, params) { let x = w.a; x += 1; if x > 9 { #{} } }",
+            [Reading::Int(1); 3],
+            Outlook::Unsure,
+        );
     }
 
     fn reading() -> impl Strategy<Value = Reading> {
@@ -528,7 +543,7 @@ mod tests {
             filled in any::<bool>(),
         ) {
             let text = format!(
-                "fn check(w, params) {{ let x = {first}; if {second} {{ return; }} else if {third} {{ #{{ value: x }} }} }}"
+                "fn check(w, params) {{ let x = {first}; if w.b > 0 {{ x = {second}; let x = 1; }} if {second} {{ return; }} else if {third} {{ #{{ value: x }} }} }}"
             );
             let agreement = agree(&text, readings, filled);
             prop_assume!(agreement.is_some());

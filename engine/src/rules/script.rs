@@ -312,7 +312,8 @@ mod tests {
         // Printing is allowed and goes nowhere.
         let sandbox = Sandbox::new();
         let script = sandbox.compile("fn check(w, params) { print(\"x\"); debug(1); }").unwrap();
-        sandbox.call(&script, "check", None, (rhai::Map::new(), rhai::Map::new())).unwrap();
+        let returned = sandbox.call(&script, "check", None, (rhai::Map::new(), rhai::Map::new())).unwrap();
+        assert!(returned.is_unit());
     }
 
     #[test]

@@ -219,13 +219,15 @@ impl Column {
         self.cell(row).is_some()
     }
 
-    /// The row whose sketch was fed longest ago, if there are more sketches than allowed.
-    pub fn sketch_to_give_up(&self) -> Option<RowId> {
+    /// The row whose sketch was fed longest ago, if there are more sketches than allowed; never `fed`, whose samples
+    /// are just coming in.
+    pub fn sketch_to_give_up(&self, fed: RowId) -> Option<RowId> {
         if self.sketches <= SKETCHES_MAX {
             return None;
         }
         let live = (0..self.cells.len()).filter(|id| {
-            self.cell(self.cells[*id].row) == Some(*id)
+            self.cells[*id].row != fed
+                && self.cell(self.cells[*id].row) == Some(*id)
                 && matches!(&self.cells[*id].body, Body::Distinct(distinct) if distinct.is_sketch())
         });
         live.min_by_key(|id| self.cells[*id].last_at).map(|id| self.cells[id].row)

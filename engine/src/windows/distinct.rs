@@ -78,7 +78,7 @@ impl Distinct {
         match self {
             Distinct::Exact(values) => values.retain(|(_, seen)| *seen >= now.plus_ms(-window.over_ms)),
             Distinct::Sketch(registers) => {
-                if slot_of(window, now) - registers.newest >= Window::SLOTS {
+                if slot_of(window, now) - registers.newest >= window.slots() {
                     *self = Distinct::default();
                 }
             }
@@ -102,7 +102,7 @@ impl Distinct {
                 let from = now.plus_ms(-window.over_ms);
                 values.iter().filter(|(_, seen)| *seen >= from).count() as u64
             }
-            Distinct::Sketch(registers) => registers.estimate(slot_of(window, now)).round() as u64,
+            Distinct::Sketch(registers) => registers.estimate(window, now).round() as u64,
         }
     }
 
@@ -132,13 +132,13 @@ impl Registers {
 
     /// Clears what left the span, often enough that no slot number comes round again while it stands.
     fn sweep(&mut self) {
-        if self.newest - self.swept < ROUND - 2 * Window::SLOTS {
+        if self.newest - self.swept < ROUND - 2 * Window::SLOTS_MAX {
             return;
         }
         let (newest, swept) = (self.newest, self.swept);
         for seen in &mut self.seen {
             // A gap longer than a round makes everything stale.
-            if newest - swept >= ROUND - Window::SLOTS || !is_live(*seen, newest) {
+            if newest - swept >= ROUND - Window::SLOTS_MAX || !is_live(*seen, newest, Window::SLOTS_MAX) {
                 *seen = NEVER;
             }
         }
@@ -148,23 +148,23 @@ impl Registers {
         self.swept = newest;
     }
 
-    fn estimate(&self, now: i64) -> f64 {
-        let now = now.max(self.newest);
-        if now - self.newest >= Window::SLOTS {
+    fn estimate(&self, window: &Window, now: Timestamp) -> f64 {
+        let (now, slots) = (slot_of(window, now).max(self.newest), window.slots());
+        if now - self.newest >= slots {
             return 0.0;
         }
         // counts[0] are empty registers, counts[r] those whose highest rank is r.
         let mut counts = [0_u32; RANKS + 1];
         for (ranks, top) in self.seen.chunks_exact(RANKS).zip(&self.top) {
-            let highest = ranks[..usize::from(*top)].iter().rposition(|seen| is_live(*seen, now));
+            let highest = ranks[..usize::from(*top)].iter().rposition(|seen| is_live(*seen, now, slots));
             counts[highest.map_or(0, |rank| rank + 1)] += 1;
         }
         ertl_estimate(&counts)
     }
 }
 
-fn is_live(seen: u8, now: i64) -> bool {
-    seen != NEVER && (now - i64::from(seen)).rem_euclid(ROUND) < Window::SLOTS
+fn is_live(seen: u8, now: i64, slots: i64) -> bool {
+    seen != NEVER && (now - i64::from(seen)).rem_euclid(ROUND) < slots
 }
 
 /// Improved raw estimator (Ertl 2017, algorithm 6) with `RANKS` as the highest register value.

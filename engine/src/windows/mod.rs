@@ -104,19 +104,28 @@ impl Aggregate {
 pub struct Window {
     /// What it says.
     pub aggregate: Aggregate,
-    /// The span in milliseconds, at least [`Window::SLOTS`].
+    /// The span in milliseconds, at least [`Window::OVER_MS_MIN`].
     pub over_ms: i64,
     /// True if the values are whole numbers, so that the script sees integers.
     pub integers: bool,
 }
 
 impl Window {
-    /// A span with many samples is kept in this many slots; a value is then off by at most one of them.
-    pub const SLOTS: i64 = 60;
+    /// Shortest span: below it slots of whole milliseconds would be too coarse.
+    pub const OVER_MS_MIN: i64 = 1000;
+    /// Slots that a ring has room for; no span needs more.
+    pub const SLOTS_MAX: i64 = 64;
 
-    /// Length of one slot.
+    /// Length of one slot, a sixtieth of the span.
     pub fn slot_ms(&self) -> i64 {
-        (self.over_ms + Self::SLOTS - 1) / Self::SLOTS
+        self.over_ms / 60
+    }
+
+    /// Slots within the span, the one that is filling included: 60, or up to 63 in spans of a second or two.
+    ///
+    /// Together they are never longer than the span, and less than 60 ms shorter.
+    pub fn slots(&self) -> i64 {
+        self.over_ms / self.slot_ms()
     }
 
     /// A number as the script sees it.

@@ -1,8 +1,8 @@
 //! The samples of one key within one span: exact while few, in 60 slots when many.
 //!
 //! Exact up to [`EXACT_MAX`] samples (one exactly a span old still counts); beyond that each slot keeps a running
-//! aggregate, and the part of the oldest slot that has left the span leaves as a whole: a value then misses at most
-//! one slot in 60, and never counts what is older than the span.
+//! aggregate, and a slot leaves as a whole when the first of it leaves the span: a value then misses at most one slot
+//! in 60 (and less than 60 ms more, where the span is no multiple of that), and never counts what is older.
 
 use super::Window;
 use crate::time::Timestamp;
@@ -29,7 +29,7 @@ pub enum Samples<S> {
     Slots(Box<Ring<S>>),
 }
 
-/// The last 60 slots; slot number `n` covers the times from `n` to `n + 1` slot lengths.
+/// The last 64 slots; slot number `n` covers the times from `n` to `n + 1` slot lengths.
 #[derive(Debug, Clone)]
 pub struct Ring<S> {
     slots: Vec<S>,
@@ -71,7 +71,7 @@ impl<S: Slot> Samples<S> {
         match self {
             Samples::Exact(samples) => drop_older(samples, now.plus_ms(-window.over_ms)),
             Samples::Slots(ring) => {
-                if ring.oldest(slot_of(window, now)).is_none() {
+                if ring.oldest(window, now).is_none() {
                     *self = Samples::default();
                 }
             }
@@ -83,8 +83,8 @@ impl<S: Slot> Samples<S> {
         match self {
             Samples::Exact(samples) => samples.first().map(|(at, _)| at.plus_ms(window.over_ms + 1)),
             Samples::Slots(ring) => ring
-                .oldest(slot_of(window, now))
-                .map(|slot| Timestamp::from_unix_ms((slot + Window::SLOTS) * window.slot_ms())),
+                .oldest(window, now)
+                .map(|slot| Timestamp::from_unix_ms((slot + window.slots()) * window.slot_ms())),
         }
     }
 
@@ -99,7 +99,7 @@ impl<S: Slot> Samples<S> {
                 }
             }
             Samples::Slots(ring) => {
-                for slot in ring.live(slot_of(window, now)) {
+                for slot in ring.live(window, now) {
                     total.merge(ring.slot(slot));
                 }
             }
@@ -110,13 +110,13 @@ impl<S: Slot> Samples<S> {
 
 impl<S: Slot> Ring<S> {
     fn new() -> Self {
-        Ring { slots: vec![S::default(); Window::SLOTS as usize], newest: i64::MIN / 2 }
+        Ring { slots: vec![S::default(); Window::SLOTS_MAX as usize], newest: i64::MIN / 2 }
     }
 
     fn push(&mut self, slot: i64, value: f64) {
         if slot > self.newest {
             // Slots that nothing fell into must not show what they held a round ago.
-            for skipped in (self.newest + 1).max(slot - Window::SLOTS + 1)..=slot {
+            for skipped in (self.newest + 1).max(slot - Window::SLOTS_MAX + 1)..=slot {
                 self.slots[position(skipped)] = S::default();
             }
             self.newest = slot;
@@ -128,13 +128,13 @@ impl<S: Slot> Ring<S> {
         &self.slots[position(slot)]
     }
 
-    /// Numbers of the slots that are within the span when `now` is the current slot.
-    fn live(&self, now: i64) -> std::ops::RangeInclusive<i64> {
-        (now.max(self.newest) - Window::SLOTS + 1)..=self.newest
+    /// Numbers of the slots that are within the span at `now`.
+    fn live(&self, window: &Window, now: Timestamp) -> std::ops::RangeInclusive<i64> {
+        (slot_of(window, now).max(self.newest) - window.slots() + 1)..=self.newest
     }
 
-    fn oldest(&self, now: i64) -> Option<i64> {
-        self.live(now).find(|slot| !self.slot(*slot).is_empty())
+    fn oldest(&self, window: &Window, now: Timestamp) -> Option<i64> {
+        self.live(window, now).find(|slot| !self.slot(*slot).is_empty())
     }
 }
 
@@ -143,7 +143,7 @@ fn slot_of(window: &Window, at: Timestamp) -> i64 {
 }
 
 fn position(slot: i64) -> usize {
-    slot.rem_euclid(Window::SLOTS) as usize
+    slot.rem_euclid(Window::SLOTS_MAX) as usize
 }
 
 fn drop_older(samples: &mut Vec<(Timestamp, f64)>, from: Timestamp) {

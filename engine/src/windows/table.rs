@@ -41,7 +41,9 @@ pub struct Table {
     /// One a window of the [`TableDef`].
     pub columns: Vec<Column>,
     /// When cells want to be looked at.
-    wakes: BTreeMap<Timestamp, Vec<(u32, RowId)>>,
+    wakes: BTreeMap<Timestamp, Vec<Wake>>,
+    /// Entries in `wakes`.
+    wakes_count: usize,
     /// Rows to be given up, in order of time.
     leaving: BTreeMap<Timestamp, Vec<(RowId, Leaving)>>,
     keys_max: usize,
@@ -64,6 +66,14 @@ struct Row {
     generation: u32,
 }
 
+/// A cell that wants to be looked at.
+#[derive(Debug, Clone, Copy)]
+struct Wake {
+    column: u32,
+    row: RowId,
+    generation: u32,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Leaving {
     generation: u32,
@@ -80,6 +90,7 @@ impl Table {
             free: Vec::new(),
             columns: def.columns.iter().map(|(window, groups)| Column::new(*window, *groups)).collect(),
             wakes: BTreeMap::new(),
+            wakes_count: 0,
             leaving: BTreeMap::new(),
             keys_max: def.keys_max,
             every_max_ms: def.every_max_ms,
@@ -196,9 +207,10 @@ impl Table {
             self.rows[row as usize].holds += 1;
         }
         if let Some(wake_at) = pushed.wake_at {
-            self.wakes.entry(wake_at).or_default().push((column as u32, row));
+            let generation = self.rows[row as usize].generation;
+            self.wake(wake_at, Wake { column: column as u32, row, generation });
         }
-        if let Some(stalest) = self.columns[column].sketch_to_give_up() {
+        if let Some(stalest) = self.columns[column].sketch_to_give_up(row) {
             self.evicted += 1;
             self.give_up(stalest);
         }
@@ -220,14 +232,38 @@ impl Table {
             if *entry.key() > now {
                 break;
             }
-            for (column, row) in entry.remove() {
-                match self.columns[column as usize].expire(row, now) {
-                    Expired::WakeAt(again) => self.wakes.entry(again).or_default().push((column, row)),
-                    Expired::Empty => self.release(row, now),
+            let wakes = entry.remove();
+            self.wakes_count -= wakes.len();
+            for wake in wakes {
+                if !self.is_meant(&wake) {
+                    continue;
+                }
+                match self.columns[wake.column as usize].expire(wake.row, now) {
+                    Expired::WakeAt(again) => self.wake(again, wake),
+                    Expired::Empty => self.release(wake.row, now),
                     Expired::Absent => {}
                 }
             }
         }
+    }
+
+    fn wake(&mut self, at: Timestamp, wake: Wake) {
+        self.wakes.entry(at).or_default().push(wake);
+        self.wakes_count += 1;
+        // Keys given up leave their entries behind; they must not pile up faster than keys can come.
+        if self.wakes_count > 4 * self.rows.len() * self.columns.len() + 1024 {
+            let mut wakes = std::mem::take(&mut self.wakes);
+            wakes.values_mut().for_each(|wakes| wakes.retain(|wake| self.is_meant(wake)));
+            wakes.retain(|_, wakes| !wakes.is_empty());
+            self.wakes_count = wakes.values().map(Vec::len).sum();
+            self.wakes = wakes;
+        }
+    }
+
+    /// True if the key that asked to be looked at is still there.
+    fn is_meant(&self, wake: &Wake) -> bool {
+        let row = &self.rows[wake.row as usize];
+        row.is_used && row.generation == wake.generation && self.columns[wake.column as usize].holds(wake.row)
     }
 
     fn release(&mut self, row: RowId, now: Timestamp) {
