@@ -9,7 +9,7 @@ use crate::alerts::Timing;
 use crate::plan::{Plan, RuleId};
 use crate::rules::guard::Guard;
 use crate::rules::literal::{Complaint, LiteralValue};
-use crate::rules::script::{Sandbox, dynamic_of};
+use crate::rules::script::{STATE_MAX, Sandbox, dynamic_of, size_of};
 use crate::rules::{Finding, Rule, RuleError};
 use crate::windows::Reading;
 use crate::windows::key::{Key, KeyPart};
@@ -92,8 +92,13 @@ impl Library {
         w.insert("node".into(), subject.node.to_string().into());
         w.insert("key".into(), self.key_map(rule, subject.key).into());
         let params = self.params(rule, subject.node);
-        let returned = self.sandbox.call(&self.rules[rule].script, "check", this, (w, params))?;
-        Ok(self.rules[rule].findings(returned)?.pop())
+        let mut this = this;
+        let returned =
+            self.sandbox.call(&self.rules[rule].script, "check", this.as_deref_mut(), (w, params))?;
+        if let Some(this) = this {
+            self.bound_state(rule, "check", this)?;
+        }
+        Ok(self.findings(rule, "check", returned)?.pop())
     }
 
     /// Runs `check` of a fleet rule: each window is a list with one value a node, in the order of `nodes`.
@@ -118,7 +123,12 @@ impl Library {
         w.insert("key".into(), self.key_map(rule, key).into());
         let params = self.params(rule, "");
         let returned = self.sandbox.call(&self.rules[rule].script, "check", None, (w, params))?;
-        self.rules[rule].findings(returned)
+        self.findings(rule, "check", returned)
+    }
+
+    fn findings(&self, rule: RuleId, function: &str, returned: Dynamic) -> Result<Vec<Finding>, Complaint> {
+        let rule = &self.rules[rule];
+        rule.findings(returned).map_err(|complaint| rule.script.placed(function, complaint))
     }
 
     /// Runs `on_event` for one event.
@@ -136,7 +146,20 @@ impl Library {
         } else {
             self.sandbox.call(script, "on_event", Some(this), (event,))?
         };
-        Ok(self.rules[rule].findings(returned)?.pop())
+        self.bound_state(rule, "on_event", this)?;
+        Ok(self.findings(rule, "on_event", returned)?.pop())
+    }
+
+    /// Takes back a state that has grown too large: it is under the control of whoever sends events.
+    fn bound_state(&self, rule: RuleId, function: &str, this: &mut Dynamic) -> Result<(), Complaint> {
+        let size = size_of(this);
+        if size <= STATE_MAX {
+            return Ok(());
+        }
+        *this = self.first_state(rule);
+        let message =
+            format!("`this` holds {size} entries and bytes, expected at most {STATE_MAX}; it is reset");
+        Err(self.rules[rule].script.placed(function, Complaint::new(rhai::Position::NONE, message)))
     }
 
     /// What `this` is before a key's first event.

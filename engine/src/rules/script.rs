@@ -18,6 +18,9 @@ use super::literal::{Complaint, LiteralValue};
 /// Operations of one call at most: some milliseconds of work, where a rule needs microseconds.
 pub const OPERATIONS_MAX: u64 = 100_000;
 
+/// What `this` of one key may hold, see [`size_of`]. State that grows belongs into a window.
+pub const STATE_MAX: usize = 4096;
+
 /// The engine all scripts run in.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -45,6 +48,8 @@ pub struct Function {
     pub reads: Vec<FieldRead>,
     /// Parameters that are used other than by a field, so that not all reads are known.
     pub escapes: Vec<(usize, Position)>,
+    /// Its first loop, or else its last statement: the place of errors that have none of their own.
+    pub place: Position,
 }
 
 /// One place that reads a field of a parameter.
@@ -56,6 +61,17 @@ pub struct FieldRead {
     pub path: Vec<String>,
     /// Where.
     pub position: Position,
+}
+
+impl Script {
+    /// A complaint about a function, at the function's own place if it has none.
+    pub fn placed(&self, function: &str, mut complaint: Complaint) -> Complaint {
+        let function = if function == "check" { &self.check } else { &self.on_event };
+        if let (true, Some(function)) = (complaint.position.is_none(), function) {
+            complaint.position = function.place;
+        }
+        complaint
+    }
 }
 
 impl Default for Sandbox {
@@ -136,6 +152,7 @@ impl Sandbox {
             Ok(Err(error)) => Err(complaint_of(*error)),
             Err(_) => Err(Complaint::new(Position::NONE, "the script engine panicked")),
         }
+        .map_err(|complaint| script.placed(function, complaint))
     }
 }
 
@@ -152,6 +169,17 @@ fn complaint_of(error: EvalAltResult) -> Complaint {
             Complaint::new(position, error.to_string())
         }
     }
+}
+
+/// How much a value holds: entries of lists and maps, and bytes of texts, all the way down.
+pub fn size_of(value: &Dynamic) -> usize {
+    if let Ok(map) = value.as_map_ref() {
+        return map.iter().map(|(name, value)| 1 + name.len() + size_of(value)).sum();
+    }
+    if let Ok(list) = value.as_array_ref() {
+        return list.iter().map(|value| 1 + size_of(value)).sum();
+    }
+    value.as_immutable_string_ref().map_or(1, |text| 1 + text.len())
 }
 
 /// A literal as the script sees it.
@@ -190,16 +218,29 @@ impl Function {
         // A tree of this function alone, because the walk does not say which function it is in.
         let only_this =
             ast.clone_functions_only_filtered(|_, _, is_script, other, _| is_script && other == name);
-        let mut function =
-            Function { body: Vec::new(), params: names, reads: Vec::new(), escapes: Vec::new() };
+        let mut function = Function {
+            body: Vec::new(),
+            params: names,
+            reads: Vec::new(),
+            escapes: Vec::new(),
+            place: Position::NONE,
+        };
         only_this.walk(&mut |path: &[ASTNode]| {
             function.visit(path);
             true
         });
+        if function.place.is_none() {
+            function.place = function.body.last().map_or(Position::NONE, Stmt::position);
+        }
         Ok(Some(function))
     }
 
     fn visit(&mut self, path: &[ASTNode]) {
+        if let Some(ASTNode::Stmt(Stmt::While(_, at) | Stmt::Do(_, _, at) | Stmt::For(_, at))) = path.last()
+            && self.place.is_none()
+        {
+            self.place = *at;
+        }
         match path {
             [ASTNode::Stmt(statement)] => self.body.push((*statement).clone()),
             [before @ .., ASTNode::Expr(Expr::Variable(variable, _, position))] => {
@@ -302,7 +343,7 @@ mod tests {
     fn a_script_cannot_grow_without_bound() {
         check_refused("let s = \"x\"; loop { s += s; }", "too large");
         check_refused("let a = []; loop { a.push(0); }", "too large");
-        check_refused("let m = #{}; for i in 0..10000 { m[`${i}`] = i; }", "too large");
+        check_refused("let m = #{}; for i in 0..10000 { m[`${i}`] = i; }", "operations");
         check_refused("let s = \"\"; s.pad(2000000000, \"x\");", "too large");
     }
 

@@ -119,7 +119,7 @@ impl Column {
         self.list_change(id);
         let cell = &mut self.cells[id];
         let wake_at = (cell.wake_at == Timestamp::MAX).then(|| {
-            cell.wake_at = at.plus_ms(window.over_ms).next_multiple_ms(window.slot_ms());
+            cell.wake_at = wake_after(&window, at.plus_ms(window.over_ms + 1), at);
             cell.wake_at
         });
         Pushed { is_new, wake_at }
@@ -150,8 +150,7 @@ impl Column {
         };
         match next {
             Some(leaves_at) => {
-                // One slot is the promised exactness, and waking less often keeps busy keys cheap.
-                let wake_at = leaves_at.max(now).next_multiple_ms(window.slot_ms());
+                let wake_at = wake_after(&window, leaves_at, now);
                 cell.wake_at = wake_at;
                 Expired::WakeAt(wake_at)
             }
@@ -340,6 +339,14 @@ impl Body {
             Aggregate::Last | Aggregate::Age => Body::Newest(0.0),
         }
     }
+}
+
+/// When to look at a cell whose oldest sample leaves at `leaves_at`: at the end of a slot, because one slot is the
+/// promised exactness and waking less often keeps busy keys cheap. A sample may leave earlier by what the span is
+/// longer than its slots, if slots take over from single samples meanwhile.
+fn wake_after(window: &Window, leaves_at: Timestamp, now: Timestamp) -> Timestamp {
+    let left_over_ms = window.over_ms - window.slots() * window.slot_ms();
+    leaves_at.plus_ms(-left_over_ms - 1).max(now).next_multiple_ms(window.slot_ms())
 }
 
 fn advance<S: Slot>(samples: &mut Samples<S>, window: &Window, now: Timestamp) -> Option<Timestamp> {

@@ -38,6 +38,12 @@ fn an_endless_loop_is_ended_and_backed_off() {
 }
 
 #[test]
+fn a_state_that_grows_for_ever_is_taken_back() {
+    let rule = "const RULE = #{ severity: \"info\", on: \"message\", state: #{ seen: [] } };\nfn on_event(e) {\n  this.seen.push(e.addr);\n}";
+    check(rule, &["broken.rhai:7:", "`this` holds"]);
+}
+
+#[test]
 fn a_misspelt_field_of_an_event_names_the_right_one() {
     let rule = "const RULE = #{ severity: \"info\",\n windows: #{ x: #{ sum: \"message.adresses\", over: \"1m\" } } };\nfn check(w, params) { if w.x > 1 { #{} } }";
     check(rule, &["broken.rhai:6:", "message.adresses", "addr.addresses"]);
@@ -76,7 +82,7 @@ fn a_wrong_type_in_a_script_is_found_when_it_runs() {
     let rule = format!(
         "const RULE = #{{ severity: \"info\", {WINDOWS} }};\nfn check(w, params) {{ if w.pings > 0 {{ true }} }}"
     );
-    check(&rule, &["broken.rhai: ", "a bool", "value, limit, summary"]);
+    check(&rule, &["broken.rhai:6:", "a bool", "value, limit, summary"]);
 }
 
 #[test]
