@@ -238,6 +238,17 @@ fn inhibitors(rules: &[Rule], known: &[String], errors: &mut Vec<RuleError>) -> 
     for rule in rules {
         let mut of_rule = Vec::new();
         for (name, position) in &rule.definition.unless {
+            let of_fleet = |rule: &Rule| rule.definition.scope == Scope::Fleet;
+            if of_fleet(rule) || find(name).is_some_and(|other| of_fleet(&rules[other])) {
+                let message =
+                    "unless: fleet rules neither inhibit nor are inhibited: they have no node".to_string();
+                errors.push(RuleError {
+                    path: rule.path.clone(),
+                    place: line_and_column(*position),
+                    message,
+                });
+                continue;
+            }
             match find(name) {
                 Some(other) => {
                     let same_keys = !rule.key_names.is_empty() && rules[other].key_names == rule.key_names;
@@ -250,7 +261,7 @@ fn inhibitors(rules: &[Rule], known: &[String], errors: &mut Vec<RuleError>) -> 
                         format!("unless: there is no rule {name:?}, nearest: {}", nearest.join(", "));
                     errors.push(RuleError {
                         path: rule.path.clone(),
-                        place: position.line().map(|line| (line, position.position().unwrap_or(1))),
+                        place: line_and_column(*position),
                         message,
                     });
                 }
@@ -259,6 +270,10 @@ fn inhibitors(rules: &[Rule], known: &[String], errors: &mut Vec<RuleError>) -> 
         all.push(of_rule);
     }
     all
+}
+
+fn line_and_column(position: rhai::Position) -> Option<(usize, usize)> {
+    position.line().map(|line| (line, position.position().unwrap_or(1)))
 }
 
 /// Rules in an order in which those that inhibit come before those they inhibit.

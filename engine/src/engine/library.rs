@@ -81,7 +81,7 @@ impl Library {
         rule: RuleId,
         subject: &Subject,
         reading: impl Fn(usize) -> Reading,
-        this: Option<&mut Dynamic>,
+        this: &mut Dynamic,
     ) -> Result<Option<Finding>, Complaint> {
         let definition = &self.rules[rule].definition;
         let mut w = Map::new();
@@ -92,12 +92,9 @@ impl Library {
         w.insert("node".into(), subject.node.to_string().into());
         w.insert("key".into(), self.key_map(rule, subject.key).into());
         let params = self.params(rule, subject.node);
-        let mut this = this;
-        let returned =
-            self.sandbox.call(&self.rules[rule].script, "check", this.as_deref_mut(), (w, params))?;
-        if let Some(this) = this {
-            self.bound_state(rule, "check", this)?;
-        }
+        let script = &self.rules[rule].script;
+        let returned = self.sandbox.call(script, "check", Some(&mut *this), (w, params))?;
+        self.bound_state(rule, "check", this)?;
         Ok(self.findings(rule, "check", returned)?.pop())
     }
 

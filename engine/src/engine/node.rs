@@ -437,7 +437,13 @@ impl Node {
         state.health.script_calls += 1;
         let key = tables[plan.table].key(row);
         let subject = Subject { key, node: &self.name, filled };
-        let this = state.states.get_mut(&row).map(|(_, this)| this);
+        let generation = tables[plan.table].generation(row);
+        let mut first_state = library.first_state(rule);
+        // A key without events yet is checked with the state it would begin with.
+        let this = match state.states.get_mut(&row) {
+            Some((of, this)) if *of == generation => this,
+            _ => &mut first_state,
+        };
         let found = library.check(rule, &subject, reading, this)?;
         let key = key.clone();
         match found {

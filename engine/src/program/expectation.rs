@@ -22,6 +22,8 @@ pub struct ExpectedAlert {
     pub fires: String,
     /// When it is resolved; left out, it must still be firing at the end.
     pub resolves: Option<String>,
+    /// What its summary says when it fires, or a part of it.
+    pub says: Option<String>,
     /// How far both may be off, to either side.
     #[serde(default = "default_within")]
     pub within: String,
@@ -124,6 +126,7 @@ struct Wanted<'e> {
     fires_at: Timestamp,
     resolves_at: Option<Timestamp>,
     within_ms: i64,
+    says: Option<&'e str>,
     name: String,
 }
 
@@ -139,6 +142,7 @@ impl<'e> Wanted<'e> {
             fires_at: start.plus_ms(offset_ms(&alert.fires)?),
             resolves_at: alert.resolves.as_deref().map(offset_ms).transpose()?.map(|ms| start.plus_ms(ms)),
             within_ms: offset_ms(&alert.within)?,
+            says: alert.says.as_deref(),
             key,
         })
     }
@@ -152,21 +156,24 @@ impl<'e> Wanted<'e> {
     fn differences(&self, episode: &Episode, start: Timestamp) -> Vec<String> {
         let seconds = |at: Timestamp| at.ms_since(start) as f64 / 1000.0;
         let mut differences = Vec::new();
-        let mut compare = |what: &str, found: Timestamp, expected: Timestamp| {
-            if found.ms_since(expected).abs() > self.within_ms {
-                let side = if found < expected { "early" } else { "late" };
-                differences.push(format!(
+        let compare = |what: &str, found: Timestamp, expected: Timestamp| {
+            let side = if found < expected { "early" } else { "late" };
+            (found.ms_since(expected).abs() > self.within_ms).then(|| {
+                format!(
                     "{} {what} at {} s, {side}: expected at {} s within {} s",
                     self.name,
                     seconds(found),
                     seconds(expected),
                     self.within_ms as f64 / 1000.0
-                ));
-            }
+                )
+            })
         };
-        compare("fired", episode.fired_at, self.fires_at);
+        differences.extend(compare("fired", episode.fired_at, self.fires_at));
+        if let Some(says) = self.says.filter(|says| !episode.summary.contains(says)) {
+            differences.push(format!("{} says {:?}, expected {says:?}", self.name, episode.summary));
+        }
         match (episode.resolved_at, self.resolves_at) {
-            (Some(found), Some(expected)) => compare("was resolved", found, expected),
+            (Some(found), Some(expected)) => differences.extend(compare("was resolved", found, expected)),
             (None, None) => {}
             (Some(found), None) => differences.push(format!(
                 "{} was resolved at {} s, expected to be still firing at the end",

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tocsin_engine::project::path::{self, joined};
+use tocsin_engine::project::path::{self, KindId, joined};
 use tocsin_engine::time::Timestamp;
 use tocsin_proto::archive::Frame;
-use tocsin_proto::schema::{Field, Schema, Type};
+use tocsin_proto::schema::{Field, Kind, Schema, Type};
 
 use super::expectation::offset_ms;
 
@@ -70,36 +70,53 @@ impl EventSeries {
         if !rest.is_empty() {
             return Err(format!("kind is {:?}, expected the kind {}", self.kind, schema.kinds()[kind].name));
         }
-        let kind = &schema.kinds()[kind];
         let (at_ms, every_ms) = (offset_ms(&self.at)?, offset_ms(&self.every)?);
+        let fields = self.fields(schema, kind)?;
+        let kind = &schema.kinds()[kind];
         (0..self.times)
             .map(|index| {
                 let at = start.plus_ms(at_ms + every_ms * i64::from(index));
-                let body = self.body(schema, kind, index)?;
+                let body = self.body(schema, kind, &fields, index)?;
                 Ok(frame(kind.numbers.as_slice(), body, at, self.node.as_deref()))
             })
             .collect()
     }
 
+    /// Where each value goes, found once for all events.
+    fn fields<'s>(
+        &'s self,
+        schema: &Schema,
+        kind: KindId,
+    ) -> Result<Vec<(Vec<Field>, &'s toml::Value)>, String> {
+        let place = |(text, value): (&String, &'s toml::Value)| {
+            let resolved = path::resolve_in(schema, kind, text).map_err(|error| error.to_string())?;
+            match resolved.routes.as_slice() {
+                [route] => Ok((route.clone(), value)),
+                routes => {
+                    let names: Vec<String> = routes.iter().map(|route| joined(route)).collect();
+                    Err(format!("{text:?} is not one field, expected one of {}", names.join(", ")))
+                }
+            }
+        };
+        self.set.iter().map(place).collect()
+    }
+
     /// The value of the kind's field, with its tag's wire type.
-    fn body(&self, schema: &Schema, kind: &tocsin_proto::schema::Kind, index: u32) -> Result<Wire, String> {
+    fn body(
+        &self,
+        schema: &Schema,
+        kind: &Kind,
+        fields: &[(Vec<Field>, &toml::Value)],
+        index: u32,
+    ) -> Result<Wire, String> {
         let Type::Message(_) = kind.field.ty else {
             let value = self.set.get("value").ok_or("set has no value, expected value = ..")?;
             return wire(&kind.field, &nth(value, index)?);
         };
         let mut tree = Tree::default();
-        for (text, value) in &self.set {
-            let id = schema
-                .kinds()
-                .iter()
-                .position(|known| known.name == kind.name)
-                .expect("a kind of the schema");
-            let resolved = path::resolve_in(schema, id, text).map_err(|error| error.to_string())?;
-            let [route] = resolved.routes.as_slice() else {
-                let names: Vec<String> = resolved.routes.iter().map(|route| joined(route)).collect();
-                return Err(format!("{text:?} is not one field, expected one of {}", names.join(", ")));
-            };
-            tree.set(schema, route, &nth(value, index)?).map_err(|message| format!("{text}: {message}"))?;
+        for (route, value) in fields {
+            tree.set(schema, route, &nth(value, index)?)
+                .map_err(|message| format!("{}: {message}", joined(route)))?;
         }
         Ok(Wire::Bytes(tree.encode()))
     }

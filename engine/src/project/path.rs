@@ -65,7 +65,9 @@ pub fn resolve(schema: &Schema, path: &str) -> Result<FieldPath, PathError> {
 /// Resolves a path below an event kind, as `inbound` within `message`. An empty path is the kind itself.
 pub fn resolve_in(schema: &Schema, kind: KindId, path: &str) -> Result<FieldPath, PathError> {
     let kind_def = &schema.kinds()[kind];
-    if path.is_empty() {
+    // A kind that is a plain value (`uptime`) has it under the name `value`.
+    let is_plain_value = path == "value" && !matches!(kind_def.field.ty, Type::Message(_));
+    if path.is_empty() || is_plain_value {
         let field = sole_list(schema, kind_def).unwrap_or_else(|| kind_def.field.clone());
         let route = if field.is_repeated() { vec![field.clone()] } else { Vec::new() };
         return Ok(FieldPath { kind, routes: vec![route], field });
@@ -236,6 +238,7 @@ mod tests {
     fn a_kind_of_one_list_stands_for_its_elements() {
         check("peer_infos", &["infos"]);
         check("uptime", &[""]);
+        check("uptime.value", &[""]);
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Reader<'_> {
         let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
         if found.is_none() {
             let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            let message = format!("{what} is {text:?}, expected {}", names.join(" or "));
+            let message = format!("{what} is {text:?}, expected one of {}", names.join(", "));
             self.complaints.push(Complaint::new(literal.position, message));
         }
         found

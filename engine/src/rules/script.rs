@@ -286,6 +286,8 @@ fn property_names(expr: &Expr, names: &mut Vec<String>) {
                 property_names(&dot.rhs, names);
             }
         }
+        // What is behind the index belongs to the element.
+        Expr::Index(index, _, _) => property_names(&index.lhs, names),
         _ => {}
     }
 }
