@@ -4,8 +4,6 @@
 //! take the event, not on the number of rules: paths are merged into one walk, filters into one tree, keys into
 //! shared tables, and equal windows are one.
 
-use std::collections::BTreeMap;
-
 use tocsin_proto::schema::{Presence, Schema, Type};
 
 use crate::dispatch::{Dispatch, Equalities, FeedId};
@@ -32,7 +30,7 @@ const UPTIME: &str = "uptime";
 /// All rules merged.
 #[derive(Debug)]
 pub struct Plan {
-    choices: BTreeMap<u32, Place>,
+    choices: Choices,
     /// What is taken from each kind; none of the kinds that no rule looks at.
     pub kinds: Vec<Option<KindPlan>>,
     /// The tables of each node.
@@ -49,8 +47,11 @@ pub struct Plan {
 #[derive(Debug)]
 enum Place {
     Kind(KindId, Type),
-    Choice(BTreeMap<u32, Place>),
+    Choice(Choices),
 }
+
+/// Members of a oneof by their field number; numbers are small, so a list is the quickest map.
+type Choices = Vec<Option<Place>>;
 
 /// What is taken from events of one kind.
 #[derive(Debug)]
@@ -189,7 +190,9 @@ impl Plan {
         extractor: u32,
         body: Value,
     ) -> Result<Option<(KindId, Value)>, WalkError> {
-        let Some(mut place) = self.choices.get(&extractor) else { return Ok(None) };
+        let Some(Some(mut place)) = self.choices.get(extractor as usize).map(Option::as_ref) else {
+            return Ok(None);
+        };
         let mut value = body;
         while let Place::Choice(choices) = place {
             let Some((chosen, chosen_value)) = choose(choices, event, value)? else { return Ok(None) };
@@ -204,7 +207,7 @@ impl Plan {
 
 /// The member of a oneof that a message holds; of several the last counts, as in protobuf.
 fn choose<'p>(
-    choices: &'p BTreeMap<u32, Place>,
+    choices: &'p Choices,
     event: &[u8],
     message: Value,
 ) -> Result<Option<(&'p Place, Value)>, WalkError> {
@@ -215,7 +218,7 @@ fn choose<'p>(
     while at < end {
         let (key, after_key) = varint(message, at)?;
         let (number, wire_type) = ((key >> 3) as u32, (key & 7) as u8);
-        at = match choices.get(&number) {
+        at = match choices.get(number as usize).and_then(Option::as_ref) {
             Some(place) => {
                 let ty = match place {
                     Place::Kind(_, ty) => *ty,
@@ -652,18 +655,26 @@ fn split_filter(filter: &[Condition], slots: impl Iterator<Item = Slot>) -> (Equ
 }
 
 /// The kinds by the field numbers on the way to them.
-fn choices(schema: &Schema) -> BTreeMap<u32, Place> {
-    let mut top = BTreeMap::new();
+fn choices(schema: &Schema) -> Choices {
+    let mut top = Choices::new();
     for (id, kind) in schema.kinds().iter().enumerate() {
         let Some((last, before)) = kind.numbers.split_last() else { continue };
         let mut choices = &mut top;
         for number in before {
-            let place = choices.entry(*number).or_insert_with(|| Place::Choice(BTreeMap::new()));
+            let place = place_of(choices, *number).get_or_insert_with(|| Place::Choice(Choices::new()));
             let Place::Choice(deeper) = place else { unreachable!("a kind is no part of another") };
             choices = deeper;
         }
         debug_assert!(kind.field.presence != Presence::Repeated);
-        choices.insert(*last, Place::Kind(id, kind.field.ty));
+        *place_of(choices, *last) = Some(Place::Kind(id, kind.field.ty));
     }
     top
+}
+
+fn place_of(choices: &mut Choices, number: u32) -> &mut Option<Place> {
+    let index = number as usize;
+    if choices.len() <= index {
+        choices.resize_with(index + 1, || None);
+    }
+    &mut choices[index]
 }

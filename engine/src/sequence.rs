@@ -148,7 +148,11 @@ impl<T> Sequencer<T> {
         while place > 0 && self.held[place - 1].0 > at {
             place -= 1;
         }
-        self.held.insert(place, (at, item));
+        if place == self.held.len() {
+            self.held.push_back((at, item));
+        } else {
+            self.held.insert(place, (at, item));
+        }
         self.watermark = self.watermark.max(self.newest.plus_ms(-ALLOWED_LATENESS_MS));
         if self.held.len() > HELD_MAX {
             self.watermark = self.watermark.max(self.held[self.held.len() - HELD_MAX].0);

@@ -34,6 +34,8 @@ pub enum Samples<S> {
 pub struct Ring<S> {
     slots: Vec<S>,
     newest: i64,
+    /// Where the newest slot begins and ends: most samples fall into it, and need no division to find it.
+    newest_ms: std::ops::Range<i64>,
 }
 
 impl<S: Slot> Default for Samples<S> {
@@ -57,12 +59,12 @@ impl<S: Slot> Samples<S> {
             }
             let mut ring = Ring::new();
             for (at, value) in samples.iter() {
-                ring.push(slot_of(window, *at), *value);
+                ring.push(window, *at, *value);
             }
             *self = Samples::Slots(Box::new(ring));
         }
         if let Samples::Slots(ring) = self {
-            ring.push(slot_of(window, at), value);
+            ring.push(window, at, value);
         }
     }
 
@@ -110,16 +112,22 @@ impl<S: Slot> Samples<S> {
 
 impl<S: Slot> Ring<S> {
     fn new() -> Self {
-        Ring { slots: vec![S::default(); Window::SLOTS_MAX as usize], newest: i64::MIN / 2 }
+        Ring { slots: vec![S::default(); Window::SLOTS_MAX as usize], newest: i64::MIN / 2, newest_ms: 0..0 }
     }
 
-    fn push(&mut self, slot: i64, value: f64) {
+    fn push(&mut self, window: &Window, at: Timestamp, value: f64) {
+        if self.newest_ms.contains(&at.unix_ms()) {
+            self.slots[position(self.newest)].add(value);
+            return;
+        }
+        let slot = slot_of(window, at);
         if slot > self.newest {
             // Slots that nothing fell into must not show what they held a round ago.
             for skipped in (self.newest + 1).max(slot - Window::SLOTS_MAX + 1)..=slot {
                 self.slots[position(skipped)] = S::default();
             }
             self.newest = slot;
+            self.newest_ms = slot * window.slot_ms()..(slot + 1) * window.slot_ms();
         }
         self.slots[position(slot)].add(value);
     }
