@@ -8,7 +8,7 @@ CARGO ?= cargo
 PACKAGES := build-essential
 TOCSIN := target/release/tocsin
 
-.PHONY: demo test check bench setup build
+.PHONY: demo test check bench setup nextest
 
 demo: setup
 	$(CARGO) build --release --quiet
@@ -17,7 +17,7 @@ demo: setup
 	@echo
 	$(TOCSIN) replay testdata/incidents/addr_flood/recording.bin.zst --speed 30x
 
-test: setup
+test: setup nextest
 	$(CARGO) nextest run --workspace
 	$(CARGO) build --quiet
 	target/debug/tocsin check
@@ -44,4 +44,6 @@ setup:
 	    run=""; [ "$$(id -u)" = 0 ] || run=sudo; \
 	    $$run apt-get update -q && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $$missing; \
 	fi
+
+nextest:
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked

@@ -2,7 +2,7 @@
 //!
 //! An archive is `[varint length][ArchiveHeader]` and then `[varint length][event.Event]` to the end, plain or inside
 //! zstd. Every whole event before a damage is yielded, byte for byte as it was published, and no input makes the reader
-//! panic. It holds at most one frame of [`MAX_FRAME_BYTES`], one chunk of 1 MiB and zstd's window of 128 MiB.
+//! panic. It holds at most one frame of [`MAX_FRAME_BYTES`], one chunk of 256 KiB and zstd's window of 128 MiB.
 
 mod chunk;
 mod decompressor;

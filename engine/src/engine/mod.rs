@@ -27,6 +27,9 @@ pub use node::RuleHealth;
 use fleet::Fleet;
 use node::{Held, Node, Output};
 
+/// Nodes at most. Their names come with the events, so somebody could make up any number of them.
+pub const NODES_MAX: usize = 1024;
+
 /// One input of the engine.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -54,6 +57,13 @@ pub enum Problem {
         at: Timestamp,
         /// What and where.
         error: RuleError,
+    },
+    /// An event of a node beyond [`NODES_MAX`] was not taken.
+    TooManyNodes {
+        /// Its name.
+        node: String,
+        /// The event's number, as its input gave it.
+        origin: u64,
     },
     /// An event's bytes do not decode.
     Undecodable {
@@ -163,7 +173,11 @@ impl Engine {
     }
 
     fn event(&mut self, frame: Frame, default_node: &str, origin: u64) {
-        let id = self.node(frame.node().unwrap_or(default_node));
+        let name = frame.node().unwrap_or(default_node);
+        let Some(id) = self.node(name) else {
+            self.output.problems.push(Problem::TooManyNodes { node: name.to_string(), origin });
+            return;
+        };
         let node = &mut self.nodes[id];
         let at = Timestamp::from_unix_ms(frame.timestamp_ms as i64);
         let arrival = match frame.received_at_ms {
@@ -205,20 +219,21 @@ impl Engine {
         }
     }
 
-    /// The number of a node by name; a new one is made for a new name.
-    fn node(&mut self, name: &str) -> usize {
+    /// The number of a node by name; a new one is made for a new name while there is room.
+    fn node(&mut self, name: &str) -> Option<usize> {
         if self.nodes.get(self.last_node).is_some_and(|node| *node.name == *name) {
-            return self.last_node;
+            return Some(self.last_node);
         }
         self.last_node = match self.names.get(name) {
             Some(id) => *id,
+            None if self.nodes.len() >= NODES_MAX => return None,
             None => {
                 self.nodes.push(Node::new(&self.library, name));
                 self.names.insert(name.to_string(), self.nodes.len() - 1);
                 self.nodes.len() - 1
             }
         };
-        self.last_node
+        Some(self.last_node)
     }
 
     /// Lets time pass on all nodes.

@@ -44,6 +44,7 @@ fn describe(schema: &Schema, kind: &Kind, out: &mut String) {
     out.push_str(&format!("    {doc}\n"));
     let routes = path::routes_of(schema, kind);
     let routes: Vec<&Vec<Field>> = routes.iter().filter(|route| !is_wrapper(route)).collect();
+    let routes_are_none = routes.is_empty();
     let name = |route: &[Field]| format!("{}.{}", kind.name, path::joined(route));
     let width = routes.iter().map(|route| name(route).len()).max().unwrap_or(0).min(60);
     for route in routes {
@@ -52,6 +53,11 @@ fn describe(schema: &Schema, kind: &Kind, out: &mut String) {
         let source = field.source.as_ref().map_or(String::new(), |source| style.dim(&format!(" [{source}]")));
         let (name, ty) = (name(route), type_name(schema, field));
         out.push_str(&format!("  {name:<width$}  {ty:<8}  {unit:<9}  {}{source}\n", field.doc));
+    }
+    if routes_are_none {
+        let unit = kind.field.unit.as_deref().unwrap_or("");
+        let (name, ty) = (format!("{}.value", kind.name), type_name(schema, &kind.field));
+        out.push_str(&format!("  {name}  {ty:<8}  {unit:<9}  {doc}\n"));
     }
     out.push('\n');
 }

@@ -54,10 +54,11 @@ pub fn run(path: &Path, rules: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let files: Vec<PathBuf> = incident.recordings.iter().map(|file| folder.join(file)).collect();
     let nodes: Vec<String> = incident.node.iter().cloned().collect();
-    let (library, _) = rule_files::load_files(rules)?.into_library(&[])?;
+    let (library, errors) = rule_files::load_files(rules)?.into_library(&[])?;
     let mut engine = Engine::new(library);
     let mut recordings = Recordings::open(&files, &nodes)?;
-    let (mut changes, mut differences) = (Vec::new(), Vec::new());
+    let mut differences: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let mut changes = Vec::new();
     while let Some(arrived) = recordings.next() {
         let (node, origin) = (arrived.node, arrived.origin);
         changes.extend(engine.step(Input::Event { frame: arrived.frame, node, origin }));
@@ -66,6 +67,7 @@ pub fn run(path: &Path, rules: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     for problem in engine.take_problems() {
         differences.push(match problem {
             Problem::Rule { error, .. } => error.to_string(),
+            Problem::TooManyNodes { node, .. } => format!("node {node:?} is one too many"),
             Problem::Undecodable { origin, reason, .. } => {
                 format!("{}: {reason}", recordings.place_of(origin))
             }

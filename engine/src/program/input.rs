@@ -76,7 +76,7 @@ impl Recordings {
         let mut sizes = Vec::new();
         for (number, path) in paths.iter().enumerate() {
             let node = nodes.get(number).or(nodes.first()).cloned();
-            sizes.push(if is_stdin(path) {
+            sizes.push(if is_pipe(path) {
                 None
             } else {
                 Some(std::fs::metadata(path).map_or(0, |file| file.len()))
@@ -118,7 +118,7 @@ impl Recordings {
             reader: None,
             next: None,
         };
-        if is_stdin(path) {
+        if is_pipe(path) {
             self.damage.extend(damage);
             recording.reader = Some(reader);
             recording.next = Some(first);
@@ -233,4 +233,9 @@ fn next_frame(reader: &mut ArchiveReader<Source>, path: &Path, damage: &mut Vec<
 
 fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
+}
+
+/// A pipe gives its bytes once: it stays open from its first event on.
+fn is_pipe(path: &Path) -> bool {
+    is_stdin(path) || std::fs::metadata(path).is_ok_and(|file| !file.is_file())
 }

@@ -1,6 +1,6 @@
 //! The progress bar of a long reading: events per second, event time, time left.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,6 +11,13 @@ use super::output::grouped;
 /// A reading shorter than this shows no bar.
 const MOMENT: Duration = Duration::from_millis(700);
 const REDRAW: Duration = Duration::from_millis(100);
+
+/// Prints a line on standard output. When its reader has gone (`| head`), nobody is left to work for.
+pub fn print_line(line: &str) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
 
 /// Shows how far a reading has come, if standard error is a terminal and it takes longer than a moment.
 pub struct Progress {
@@ -68,8 +75,8 @@ impl Progress {
     /// Prints a line above the bar.
     pub fn println(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| println!("{line}")),
-            None => println!("{line}"),
+            Some(bar) => bar.suspend(|| print_line(line)),
+            None => print_line(line),
         }
     }
 

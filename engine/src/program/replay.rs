@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tocsin_engine::alerts::State;
-use tocsin_engine::engine::{Engine, Input, Problem};
+use tocsin_engine::engine::{Engine, Input, NODES_MAX, Problem};
 use tocsin_engine::timeline::Change;
 
 use super::Ended;
@@ -133,9 +133,16 @@ impl Replay {
                 Problem::Rule { node, at, error } => {
                     self.tell("rule errors", Ended::RuleErred, format!("{error} (node {node}, {at})"));
                 }
+                Problem::TooManyNodes { node, origin } => {
+                    let place = recordings.place_of(origin);
+                    let text =
+                        format!("{place}: node {node:?} is one too many, expected at most {NODES_MAX} nodes");
+                    self.tell("events of too many nodes", Ended::Damaged, text);
+                }
                 Problem::Undecodable { node, at, origin, reason } => {
                     let place = recordings.place_of(origin);
-                    let text = format!("{place}: {reason}; the event is skipped (node {node}, {at})");
+                    let text =
+                        format!("{place}: {reason}; the rest of the event is skipped (node {node}, {at})");
                     self.tell("undecodable events", Ended::Damaged, text);
                 }
             }

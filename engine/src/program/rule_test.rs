@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use tocsin_engine::engine::{Engine, Input};
+use tocsin_engine::engine::{Engine, Input, Problem};
 use tocsin_engine::rules::Override;
 use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_engine::rules::rule_name;
@@ -108,10 +108,9 @@ pub fn run_case(rule: &Path, rules: &[PathBuf], case: &Case) -> anyhow::Result<V
         .take_problems()
         .into_iter()
         .map(|problem| match problem {
-            tocsin_engine::engine::Problem::Rule { error, .. } => error.to_string(),
-            tocsin_engine::engine::Problem::Undecodable { reason, .. } => {
-                format!("an event does not decode: {reason}")
-            }
+            Problem::Rule { error, .. } => error.to_string(),
+            Problem::Undecodable { reason, .. } => format!("an event does not decode: {reason}"),
+            Problem::TooManyNodes { node, .. } => format!("node {node:?} is one too many"),
         })
         .collect();
     changes.retain(|change| *change.rule == *name);

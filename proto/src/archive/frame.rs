@@ -8,7 +8,7 @@ use super::envelope::{EnvelopeError, Spans, slice};
 
 /// One event: its bytes and what its top level says.
 ///
-/// The payload shares its memory with the frames read around it. Keeping one keeps their whole chunk of 1 MiB;
+/// The payload shares its memory with the frames read around it. Keeping one keeps their whole chunk of 256 KiB;
 /// to keep a frame for long, copy its payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {

@@ -98,7 +98,7 @@ impl<R: Read> ArchiveReader<R> {
         self.offset
     }
 
-    /// Bytes consumed of the source, which is compressed or not; read ahead by up to 1 MiB if not.
+    /// Bytes consumed of the source, which is compressed or not; read ahead by up to 256 KiB if not.
     pub fn source_bytes_read(&self) -> u64 {
         let ahead = self.decompressor.as_ref().map_or(0, Decompressor::bytes_ahead);
         self.source.bytes - ahead as u64
