@@ -200,6 +200,11 @@ impl<T> Sequencer<T> {
         if self.held.front()?.0 <= self.watermark { self.held.pop_front() } else { None }
     }
 
+    /// True if no event is held.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Everything up to here has been released.
     pub fn watermark(&self) -> Timestamp {
         self.watermark

@@ -79,6 +79,11 @@ impl Fleet {
         self.next = earliest.plus_ms(ALLOWED_LATENESS_MS);
     }
 
+    /// True without fleet rules.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// Health of a rule, if it is a fleet rule.
     pub fn health(&self, rule: RuleId) -> Option<&RuleHealth> {
         self.rules.iter().find(|fleet| fleet.rule == rule).map(|fleet| &fleet.health)

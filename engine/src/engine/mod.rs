@@ -1,7 +1,9 @@
 //! The engine as a value: `step(input)` takes an event or the time and returns what alerts did.
 //!
 //! It reads no clock, sleeps not, spawns nothing, does no I/O and draws no random number: the same inputs give the
-//! same changes, live or replayed. Each node is sequenced on its own clock; `received_at` moves all of them on.
+//! same changes, live or replayed. Each node is sequenced on its own clock; the time of arrival moves all of them on,
+//! in beats of [`BEAT_MS`]. An event implies all beats up to its arrival, so that a replay, which has no clock to tick
+//! between events, takes the same steps in the same order as the live engine did.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +31,9 @@ use node::{Held, Node, Output};
 
 /// Nodes at most. Their names come with the events, so somebody could make up any number of them.
 pub const NODES_MAX: usize = 1024;
+
+/// Time between two beats, in which time moves on for all nodes alike.
+pub const BEAT_MS: i64 = 100;
 
 /// One input of the engine.
 #[derive(Debug)]
@@ -122,6 +127,8 @@ pub struct Engine {
     scratch: Scratch,
     /// The latest time any node or arrival has shown.
     now: Timestamp,
+    /// When time next moves on for all nodes.
+    next_beat: Timestamp,
     output: Output,
 }
 
@@ -141,6 +148,7 @@ impl Engine {
             fleet,
             scratch,
             now: Timestamp::MIN,
+            next_beat: Timestamp::MIN,
             output: Output::default(),
         }
     }
@@ -149,10 +157,7 @@ impl Engine {
     pub fn step(&mut self, input: Input) -> Vec<Change> {
         match input {
             Input::Event { frame, node, origin } => self.event(frame, node, origin),
-            Input::Tick(at) => {
-                self.now = self.now.max(at);
-                self.advance_all();
-            }
+            Input::Tick(at) => self.beat_until(at),
         }
         std::mem::take(&mut self.output.changes)
     }
@@ -163,7 +168,7 @@ impl Engine {
             node.sequencer.finish();
             node.drain(&self.library, &mut self.scratch, &mut self.output);
         }
-        self.advance_all();
+        self.tick_fleet(self.now);
         std::mem::take(&mut self.output.changes)
     }
 
@@ -173,6 +178,9 @@ impl Engine {
     }
 
     fn event(&mut self, frame: Frame, default_node: &str, origin: u64) {
+        if let Some(ms) = frame.received_at_ms {
+            self.beat_until(Timestamp::from_unix_ms(ms as i64));
+        }
         let name = frame.node().unwrap_or(default_node);
         let Some(id) = self.node(name) else {
             self.output.problems.push(Problem::TooManyNodes { node: name.to_string(), origin });
@@ -205,18 +213,35 @@ impl Engine {
         } else {
             node.observe(at, arrival, held)
         };
-        self.now = match arrival {
-            Arrival::Stamped(at) => self.now.max(at),
-            Arrival::Derived(_) => self.now.max(newest),
-        };
-        if self.nodes.len() == 1 {
-            self.nodes[0].sequencer.advance(self.now);
-            self.nodes[0].drain(&self.library, &mut self.scratch, &mut self.output);
-            self.tick_fleet();
-        } else {
-            self.nodes[id].drain(&self.library, &mut self.scratch, &mut self.output);
-            self.advance_all();
+        node.drain(&self.library, &mut self.scratch, &mut self.output);
+        if let Arrival::Derived(_) = arrival {
+            self.beat_until(newest);
         }
+    }
+
+    /// Moves time on for all nodes, beat by beat, up to `now`.
+    fn beat_until(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        if self.next_beat == Timestamp::MIN {
+            self.next_beat = self.now.next_multiple_ms(BEAT_MS);
+        }
+        while self.next_beat <= self.now {
+            let beat = self.next_beat;
+            self.next_beat = beat.plus_ms(BEAT_MS);
+            for node in &mut self.nodes {
+                node.sequencer.advance(beat);
+                node.drain(&self.library, &mut self.scratch, &mut self.output);
+            }
+            self.tick_fleet(beat);
+            if self.next_beat.plus_ms(BEAT_MS) < self.now && self.is_idle() {
+                // Beats without anything to happen need not be counted out.
+                self.next_beat = self.now.next_multiple_ms(BEAT_MS).plus_ms(-BEAT_MS);
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.fleet.is_empty() && self.nodes.iter().all(Node::is_idle)
     }
 
     /// The number of a node by name; a new one is made for a new name while there is room.
@@ -236,21 +261,12 @@ impl Engine {
         Some(self.last_node)
     }
 
-    /// Lets time pass on all nodes.
-    fn advance_all(&mut self) {
-        for node in &mut self.nodes {
-            node.sequencer.advance(self.now);
-            node.drain(&self.library, &mut self.scratch, &mut self.output);
-        }
-        self.tick_fleet();
-    }
-
-    fn tick_fleet(&mut self) {
-        if self.now < self.fleet.next {
+    fn tick_fleet(&mut self, now: Timestamp) {
+        if now < self.fleet.next {
             return;
         }
         let nodes: Vec<&Node> = self.names.values().map(|id| &self.nodes[*id]).collect();
-        self.fleet.tick(&self.library, &nodes, self.now, &mut self.output);
+        self.fleet.tick(&self.library, &nodes, now, &mut self.output);
     }
 
     /// What was seen of each node, in order of names.

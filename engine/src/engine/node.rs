@@ -188,8 +188,11 @@ impl Node {
         self.next = self.next_tick.iter().min().copied().unwrap_or(Timestamp::MAX);
     }
 
-    fn is_idle(&self) -> bool {
-        self.tables.iter().all(Table::is_idle) && self.alerts.iter().all(Alerts::is_empty)
+    /// True if time alone changes nothing: nothing is held, no sample is left to leave its window, no alert to end.
+    pub fn is_idle(&self) -> bool {
+        self.sequencer.is_empty()
+            && self.tables.iter().all(Table::is_idle)
+            && self.alerts.iter().all(Alerts::is_empty)
     }
 
     /// Gives an event's samples to the windows that take it and its fields to the scripts that ask for it.
@@ -320,14 +323,13 @@ impl Node {
         if !look_at_all && self.alerts[rule].is_empty() && !self.has_changes(library, rule) {
             return;
         }
-        let rows = self.rows_to_look_at(library, rule, look_at_all);
-        for row in &rows {
-            if let Err(complaint) = self.look_at(library, rule, *row, now, filled, output) {
+        for row in self.rows_to_look_at(library, rule, look_at_all) {
+            if let Err(complaint) = self.look_at(library, rule, row, now, filled, output) {
                 self.back_off(library, rule, &complaint, now, output);
                 return;
             }
         }
-        self.keep_unchanged(library, rule, &rows, now, output);
+        self.keep_unchanged(library, rule, now, output);
         self.rules[rule].errors_in_a_row = 0;
         for (key, alert) in self.alerts[rule].settle(now, library.timing(rule)) {
             let change = self.change(library, rule, key, State::Resolved, &alert.finding, now);
@@ -352,13 +354,15 @@ impl Node {
             |window: &WindowRef| self.tables[window.table].columns[window.column].changed(plan.group);
         // A window without keys is part of every key's reading.
         let is_shared = |window: &WindowRef| plan.table != NODE_TABLE && window.table == NODE_TABLE;
-        if all || plan.windows.iter().any(|window| is_shared(window) && !changed(window).is_empty()) {
-            return table.used_rows().collect();
-        }
         self.mark = self.mark.wrapping_add(1);
         let marks = &mut self.marks[plan.table];
         marks.resize(table.capacity(), 0);
         let mut rows = Vec::new();
+        if all || plan.windows.iter().any(|window| is_shared(window) && !changed(window).is_empty()) {
+            rows.extend(table.used_rows());
+            rows.iter().for_each(|row| marks[*row as usize] = self.mark);
+            return rows;
+        }
         for window in plan.windows.iter().filter(|window| window.table == plan.table) {
             for row in changed(window) {
                 if marks[*row as usize] != self.mark && table.is_used(*row) {
@@ -371,21 +375,15 @@ impl Node {
     }
 
     /// Alerts whose key was not looked at, because nothing changed for it, stay as they are.
-    fn keep_unchanged(
-        &mut self,
-        library: &Library,
-        rule: RuleId,
-        looked_at: &[RowId],
-        now: Timestamp,
-        output: &mut Output,
-    ) {
+    fn keep_unchanged(&mut self, library: &Library, rule: RuleId, now: Timestamp, output: &mut Output) {
         if self.alerts[rule].is_empty() || library.plan.rules[rule].windows.is_empty() {
             return;
         }
-        let table = &self.tables[library.plan.rules[rule].table];
+        let table_id = library.plan.rules[rule].table;
+        let (table, marks) = (&self.tables[table_id], &self.marks[table_id]);
         let (unchanged, gone): (Vec<Key>, Vec<Key>) = self.alerts[rule]
             .keys()
-            .filter(|key| table.row_of(key).is_none_or(|row| !looked_at.contains(&row)))
+            .filter(|key| table.row_of(key).is_none_or(|row| marks[row as usize] != self.mark))
             .cloned()
             .partition(|key| table.row_of(key).is_some());
         for key in &gone {

@@ -49,7 +49,7 @@ pub struct Table {
     keys_max: usize,
     every_max_ms: i64,
     peer_part: Option<usize>,
-    is_keyed: bool,
+    key_parts: usize,
     /// Keys given up because there were too many.
     pub evicted: u64,
 }
@@ -95,7 +95,7 @@ impl Table {
             keys_max: def.keys_max,
             every_max_ms: def.every_max_ms,
             peer_part: def.peer_part,
-            is_keyed: !def.key_names.is_empty(),
+            key_parts: def.key_names.len(),
             evicted: 0,
         }
     }
@@ -108,7 +108,7 @@ impl Table {
         event: &[u8],
         at: Timestamp,
     ) -> Option<RowId> {
-        if !self.is_keyed {
+        if self.key_parts == 0 {
             return Some(self.sole_row(at));
         }
         let hash = hash_of_row(slots, fields, event)?;
@@ -168,7 +168,7 @@ impl Table {
 
     /// The row of a key, if it has one.
     pub fn row_of(&self, key: &Key) -> Option<RowId> {
-        if !self.is_keyed {
+        if self.key_parts == 0 {
             return (!self.rows.is_empty()).then_some(0);
         }
         self.index.find(hash_of_key(key), |row| self.rows[*row as usize].key == *key).copied()
@@ -280,8 +280,7 @@ impl Table {
         let Some(part) = self.peer_part else { return };
         let peer = KeyPart::Int(peer_id as i64);
         let only_key = Key(Box::new([peer.clone()]));
-        let is_sole_part = self.rows.iter().find(|row| row.is_used).is_none_or(|row| row.key.0.len() == 1);
-        if is_sole_part {
+        if self.key_parts == 1 {
             if let Some(row) = self.row_of(&only_key) {
                 self.leave(row, now, true);
             }
