@@ -115,7 +115,8 @@ fn sequence(bencher: Bencher) {
         let mut sequencer = Sequencer::default();
         let mut released = 0;
         for at in &times {
-            sequencer.accept(*at, Arrival::Derived(sequencer.newest()), ());
+            let arrival = Arrival::Derived(sequencer.derive_arrival(*at, sequencer.newest()));
+            sequencer.accept(*at, arrival, ());
             while sequencer.pop().is_some() {
                 released += 1;
             }

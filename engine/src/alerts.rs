@@ -156,6 +156,11 @@ impl Alerts {
         self.active.values().filter(|alert| alert.state == state).count()
     }
 
+    /// Number of alerts.
+    pub fn len(&self) -> usize {
+        self.active.len()
+    }
+
     /// True if there is none.
     pub fn is_empty(&self) -> bool {
         self.active.is_empty()

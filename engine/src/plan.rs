@@ -307,6 +307,8 @@ struct Builder<'s> {
     signatures: Vec<Vec<(String, bool)>>,
     groups: Vec<i64>,
     rules: Vec<RulePlan>,
+    /// Windows made so far, by all that makes them what they are.
+    known: Vec<(String, WindowRef)>,
 }
 
 struct KindBuilder {
@@ -337,6 +339,7 @@ impl<'s> Builder<'s> {
             signatures: vec![Vec::new()],
             groups: Vec::new(),
             rules: Vec::new(),
+            known: Vec::new(),
         }
     }
 
@@ -431,6 +434,11 @@ impl<'s> Builder<'s> {
         filter: &[Condition],
         wanted: &Wanted,
     ) -> Result<WindowRef, String> {
+        let identity = identity(value, filter, wanted);
+        if let Some((_, known)) = self.known.iter().find(|(known, _)| *known == identity) {
+            self.tables[known.table].columns[known.column].1 |= wanted.groups;
+            return Ok(*known);
+        }
         let usage = if wanted.window.aggregate.needs_number() { Use::Number } else { Use::Each };
         let is_kind_itself = value.routes[0].is_empty() && matches!(value.field.ty, Type::Message(_));
         let mut paths: Vec<(&FieldPath, Use)> = Vec::new();
@@ -441,7 +449,9 @@ impl<'s> Builder<'s> {
         paths.extend(filter.iter().map(|condition| (&condition.field, usage_of(condition))));
         let placements = self.kind(value.kind).projection.place(&paths).map_err(|error| error.to_string())?;
 
-        let mut column = None;
+        let columns = &mut self.tables[wanted.table].columns;
+        let column = columns.len();
+        columns.push((wanted.window, wanted.groups));
         for placement in placements {
             let mut slots = placement.slots.iter().copied();
             let value_slot = if is_kind_itself { None } else { slots.next() };
@@ -459,22 +469,15 @@ impl<'s> Builder<'s> {
                 tests,
                 to: Destination::Windows { table: wanted.table, key, targets: Vec::new() },
             };
-            column = Some(self.add_target(value.kind, feed, source, wanted, column));
+            self.add_target(value.kind, feed, (column, source));
         }
-        let column = column.expect("place returns at least one placement");
-        Ok(WindowRef { table: wanted.table, column })
+        let made = WindowRef { table: wanted.table, column };
+        self.known.push((identity, made));
+        Ok(made)
     }
 
-    /// Adds a window to the feed with the same filter and key, if there is one, and shares the column if it is there.
-    fn add_target(
-        &mut self,
-        kind: KindId,
-        feed: FeedBuilder,
-        source: Source,
-        wanted: &Wanted,
-        column: Option<ColumnId>,
-    ) -> ColumnId {
-        let tables = &mut self.tables;
+    /// Adds a window to the feed that takes the same rows, if there is one.
+    fn add_target(&mut self, kind: KindId, feed: FeedBuilder, target: (ColumnId, Source)) {
         let builder = self.kinds[kind].as_mut().expect("made by `kind` before");
         let same = |known: &&mut FeedBuilder| known.takes_the_same_rows(&feed);
         let feed = match builder.feeds.iter_mut().find(same) {
@@ -485,20 +488,9 @@ impl<'s> Builder<'s> {
             }
         };
         let Destination::Windows { targets, .. } = &mut feed.to else { unreachable!("windows feed windows") };
-        let columns = &mut tables[wanted.table].columns;
-        let shared = targets
-            .iter()
-            .find(|(known, known_source)| *known_source == source && columns[*known].0 == wanted.window)
-            .map(|(known, _)| *known);
-        let id = column.or(shared).unwrap_or_else(|| {
-            columns.push((wanted.window, 0));
-            columns.len() - 1
-        });
-        columns[id].1 |= wanted.groups;
-        if !targets.contains(&(id, source)) {
-            targets.push((id, source));
+        if !targets.contains(&target) {
+            targets.push(target);
         }
-        id
     }
 
     fn handler(
@@ -586,6 +578,19 @@ impl<'s> Builder<'s> {
             order,
         }
     }
+}
+
+/// All that makes a window what it is: two rules that ask for the same share it.
+fn identity(value: &FieldPath, filter: &[Condition], wanted: &Wanted) -> String {
+    let path = |path: &FieldPath| {
+        let routes: Vec<String> = path.routes.iter().map(|route| path::joined(route)).collect();
+        format!("{} {}", path.kind, routes.join("|"))
+    };
+    let mut conditions: Vec<String> =
+        filter.iter().map(|condition| format!("{} {:?}", path(&condition.field), condition.test)).collect();
+    conditions.sort();
+    let by: Vec<String> = wanted.by.iter().map(path).collect();
+    format!("{} {} {by:?} {conditions:?} {:?}", wanted.table, path(value), wanted.window)
 }
 
 /// A window that a rule asks for.

@@ -13,8 +13,10 @@ use crate::time::Timestamp;
 pub const ALLOWED_LATENESS_MS: i64 = 80;
 /// Events held at most; a node that sends more within the lateness has them released early.
 const HELD_MAX: usize = 262_144;
-/// A step of the node's clock further forward than this needs a second event to be believed.
-const JUMP_MS: i64 = 3_600_000;
+/// A step of time further forward than this needs a second event to be believed.
+const JUMP_MS: i64 = 60_000;
+/// A last event this far ahead, which nothing can bear out any more, is believed.
+const DAY_MS: i64 = 86_400_000;
 /// Events in a row further behind than this mean that the node's clock was set back.
 const BEHIND_MS: i64 = 10_000;
 /// How many in a row.
@@ -38,7 +40,7 @@ pub struct Counts {
 pub enum Arrival {
     /// Stamped on arrival.
     Stamped(Timestamp),
-    /// Not recorded: the latest time any node had reached.
+    /// Not recorded, but worked out, see [`Sequencer::derive_arrival`].
     Derived(Timestamp),
 }
 
@@ -86,14 +88,10 @@ impl<T> Sequencer<T> {
     /// Takes an event. Returns the latest event time now believed.
     pub fn accept(&mut self, event_at: Timestamp, arrival: Arrival, item: T) -> Timestamp {
         let mut at = event_at.plus_ms(self.shift_ms);
-        if self.newest != Timestamp::MIN && at.ms_since(self.newest) > JUMP_MS {
-            match arrival {
-                // The arrival shows how much time has really passed: the clock was set.
-                Arrival::Stamped(arrived_at) if arrived_at.ms_since(self.expected_arrival()) < JUMP_MS => {
-                    at = self.step_clock(at, self.newest);
-                }
-                _ => return self.suspect(at, arrival, item),
-            }
+        let is_jump = self.newest != Timestamp::MIN && at.ms_since(self.newest) > JUMP_MS;
+        let is_borne_out = matches!(arrival, Arrival::Stamped(arrived_at) if self.fits(at, arrived_at));
+        if is_jump && !is_borne_out {
+            return self.suspect(at, arrival, item);
         }
         if let Some((_, _)) = self.suspect.take() {
             self.counts.implausible += 1;
@@ -109,10 +107,18 @@ impl<T> Sequencer<T> {
         self.hold(at, arrival, item)
     }
 
-    /// A time far ahead is believed when the next event is as far ahead; until then it is put aside.
+    /// A time far ahead is believed when the next event is no less far ahead; until then it is put aside.
     fn suspect(&mut self, at: Timestamp, arrival: Arrival, item: T) -> Timestamp {
         match self.suspect.take() {
-            Some((before, earlier)) if at.ms_since(before).abs() <= JUMP_MS => {
+            Some((before, earlier)) if at.ms_since(before) >= -JUMP_MS => {
+                let (mut before, mut at) = (before, at);
+                if let Arrival::Stamped(arrived_at) = arrival
+                    && arrived_at.ms_since(self.expected_arrival()) < JUMP_MS
+                {
+                    // The arrival shows how much time has really passed: the clock was set.
+                    at = self.step_clock(at, self.newest);
+                    before = at;
+                }
                 self.hold(before, arrival, earlier);
                 self.hold(at, arrival, item)
             }
@@ -176,6 +182,29 @@ impl<T> Sequencer<T> {
         is_plain
     }
 
+    /// When an event arrived that does not say so, if it is `now` on the other nodes.
+    ///
+    /// A recording in order of time shows the newest time of its nodes. A node whose first event is far ahead of the
+    /// others has a clock that is ahead, and does not make the others late.
+    pub fn derive_arrival(&self, event_at: Timestamp, now: Timestamp) -> Timestamp {
+        let is_first = self.newest == Timestamp::MIN;
+        if is_first && now != Timestamp::MIN && event_at.ms_since(now) > BEHIND_MS {
+            return now;
+        }
+        now.max(event_at.plus_ms(self.skew_ms().min(0)))
+    }
+
+    /// True if an arrival fits what is known of the node: a stamp of another century would make all else late.
+    pub fn believes(&self, event_at: Timestamp, received_at: Timestamp, now: Timestamp) -> bool {
+        let is_jump = now != Timestamp::MIN && received_at.ms_since(now) > JUMP_MS;
+        !is_jump || self.fits(event_at, received_at)
+    }
+
+    /// True if an event arrived about as long after its time as the node's events do.
+    fn fits(&self, event_at: Timestamp, received_at: Timestamp) -> bool {
+        received_at.ms_since(event_at).saturating_sub(self.skew_ms()).abs() <= JUMP_MS
+    }
+
     /// Latest event time seen.
     pub fn newest(&self) -> Timestamp {
         self.newest
@@ -184,13 +213,20 @@ impl<T> Sequencer<T> {
     /// Lets time pass without events: it is `now` where arrivals are stamped.
     pub fn advance(&mut self, now: Timestamp) {
         let here = now.plus_ms(-self.skew_ms() - ALLOWED_LATENESS_MS);
+        // Once it is as late as an event said, there is no doubt about it.
+        if let Some((at, item)) = self.suspect.take_if(|(at, _)| *at <= here) {
+            self.hold(at, Arrival::Derived(now), item);
+        }
         self.watermark = self.watermark.max(here);
     }
 
     /// Nothing more will come: everything held may go.
     pub fn finish(&mut self) {
-        if let Some((_, _)) = self.suspect.take() {
-            self.counts.implausible += 1;
+        match self.suspect.take() {
+            Some((at, item)) if at.ms_since(self.newest) <= DAY_MS => {
+                self.hold(at, Arrival::Derived(at), item);
+            }
+            dropped => self.counts.implausible += u64::from(dropped.is_some()),
         }
         self.watermark = self.watermark.max(self.newest);
     }
@@ -219,10 +255,7 @@ impl<T> Sequencer<T> {
 
 impl Skew {
     fn update(&mut self, arrival: Arrival, event_at: Timestamp) {
-        let received_at = match arrival {
-            Arrival::Stamped(at) => at,
-            Arrival::Derived(at) => at.max(event_at),
-        };
+        let (Arrival::Stamped(received_at) | Arrival::Derived(received_at)) = arrival;
         let difference_ms = received_at.ms_since(event_at);
         if received_at >= self.until {
             self.previous_ms = self.current_ms;
@@ -247,7 +280,8 @@ mod tests {
         let mut sequencer = Sequencer::default();
         let mut released = Vec::new();
         for time in times {
-            sequencer.accept(ms(*time), Arrival::Derived(sequencer.newest()), *time);
+            let arrival = Arrival::Derived(sequencer.derive_arrival(ms(*time), sequencer.newest()));
+            sequencer.accept(ms(*time), arrival, *time);
             while let Some((at, _)) = sequencer.pop() {
                 released.push(at.ms_since(ms(0)));
             }
@@ -299,9 +333,16 @@ mod tests {
     }
 
     #[test]
+    fn events_minutes_apart_are_all_believed() {
+        let (released, counts) = run(&[0, 120_000, 240_000, 600_000]);
+        assert_eq!(released, [0, 120_000, 240_000, 600_000]);
+        assert_eq!(counts, Counts::default());
+    }
+
+    #[test]
     fn a_clock_set_back_is_followed_after_some_events() {
-        let mut times: Vec<i64> = vec![0, 100_000];
-        times.extend((0..100).map(|n| 40_000 + n * 10));
+        let mut times: Vec<i64> = vec![0, 50_000];
+        times.extend((0..100).map(|n| 20_000 + n * 10));
         let (released, counts) = run(&times);
         assert_eq!(counts.clock_steps, 1);
         assert!(counts.late < u64::from(BEHIND_EVENTS));

@@ -20,7 +20,7 @@ impl Timestamp {
 
     /// The instant `s` seconds after the epoch.
     pub const fn from_unix_s(s: i64) -> Self {
-        Timestamp(s * 1000)
+        Timestamp(s.saturating_mul(1000))
     }
 
     /// Milliseconds since the epoch.
@@ -30,17 +30,17 @@ impl Timestamp {
 
     /// Milliseconds from `earlier` to `self`; negative if `earlier` is later.
     pub const fn ms_since(self, earlier: Timestamp) -> i64 {
-        self.0 - earlier.0
+        self.0.saturating_sub(earlier.0)
     }
 
     /// The instant `ms` later (or earlier, if negative).
     pub const fn plus_ms(self, ms: i64) -> Self {
-        Timestamp(self.0 + ms)
+        Timestamp(self.0.saturating_add(ms))
     }
 
     /// The first multiple of `step_ms` after `self`.
     pub const fn next_multiple_ms(self, step_ms: i64) -> Self {
-        Timestamp((self.0.div_euclid(step_ms) + 1) * step_ms)
+        Timestamp((self.0.div_euclid(step_ms) + 1).saturating_mul(step_ms))
     }
 }
 

@@ -178,20 +178,17 @@ impl Engine {
     }
 
     fn event(&mut self, frame: Frame, default_node: &str, origin: u64) {
-        if let Some(ms) = frame.received_at_ms {
-            self.beat_until(Timestamp::from_unix_ms(ms as i64));
-        }
         let name = frame.node().unwrap_or(default_node);
         let Some(id) = self.node(name) else {
             self.output.problems.push(Problem::TooManyNodes { node: name.to_string(), origin });
             return;
         };
-        let node = &mut self.nodes[id];
         let at = Timestamp::from_unix_ms(frame.timestamp_ms as i64);
-        let arrival = match frame.received_at_ms {
-            Some(ms) => Arrival::Stamped(Timestamp::from_unix_ms(ms as i64)),
-            None => Arrival::Derived(self.now),
-        };
+        let arrival = self.arrival(id, at, frame.received_at_ms);
+        if let Arrival::Stamped(received_at) = arrival {
+            self.beat_until(received_at);
+        }
+        let node = &mut self.nodes[id];
         let range = frame.body_range();
         let body = Value::Bytes { start: range.start, len: range.end - range.start };
         let (kind, body) = match self.library.plan.classify(&frame.payload, frame.extractor, body) {
@@ -215,7 +212,18 @@ impl Engine {
         };
         node.drain(&self.library, &mut self.scratch, &mut self.output);
         if let Arrival::Derived(_) = arrival {
-            self.beat_until(newest);
+            let arrived_at = node.sequencer.derive_arrival(newest, self.now);
+            self.beat_until(arrived_at);
+        }
+    }
+
+    /// When an event of a node arrived: as it is stamped, if that can be true, or else as the event's time shows.
+    fn arrival(&self, node: usize, at: Timestamp, received_at_ms: Option<u64>) -> Arrival {
+        let sequencer = &self.nodes[node].sequencer;
+        let stamp = received_at_ms.and_then(|ms| i64::try_from(ms).ok()).map(Timestamp::from_unix_ms);
+        match stamp.filter(|stamp| sequencer.believes(at, *stamp, self.now)) {
+            Some(stamp) => Arrival::Stamped(stamp),
+            None => Arrival::Derived(sequencer.derive_arrival(at, self.now)),
         }
     }
 
@@ -241,7 +249,7 @@ impl Engine {
     }
 
     fn is_idle(&self) -> bool {
-        self.fleet.is_empty() && self.nodes.iter().all(Node::is_idle)
+        self.fleet.is_empty() && self.nodes.iter().all(|node| node.is_idle(&self.library))
     }
 
     /// The number of a node by name; a new one is made for a new name while there is room.
@@ -288,6 +296,7 @@ impl Engine {
             health.script_calls += on_node.script_calls;
             health.findings += on_node.findings;
             health.inhibited += on_node.inhibited;
+            health.crowded_out += on_node.crowded_out;
             health.failures += on_node.failures;
             health.last_error = health.last_error.or_else(|| on_node.last_error.clone());
             firing += node.alerts[rule].count(State::Firing);

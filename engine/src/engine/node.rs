@@ -29,6 +29,8 @@ const GAP_MS: i64 = 60_000;
 const BACK_OFF_MAX_MS: i64 = 600_000;
 /// How often a firing alert's value and summary are brought up to date, as long as its rule certainly holds.
 const REFRESH_MS: i64 = 15_000;
+/// Keys on which a script may err in one tick before the rest wait for the next.
+const ERRORS_A_TICK_MAX: usize = 16;
 /// Beyond this many ticks of nothing, time jumps.
 const IDLE_TICKS: i64 = 64;
 
@@ -60,6 +62,8 @@ pub struct RuleHealth {
     pub findings: u64,
     /// Findings that another rule inhibited.
     pub inhibited: u64,
+    /// Findings without room for another alert.
+    pub crowded_out: u64,
     /// Script errors.
     pub failures: u64,
     /// The newest error.
@@ -95,7 +99,8 @@ pub(super) struct Node {
 pub(super) struct RuleState {
     pub health: RuleHealth,
     was_filled: bool,
-    was_inhibited: bool,
+    /// Firing alerts of the rules that inhibit this one.
+    inhibiting: usize,
     /// All keys must be looked at, because changes were missed.
     look_at_all: bool,
     skip_until: Option<Timestamp>,
@@ -110,6 +115,8 @@ struct Call {
     rule: RuleId,
     table: TableId,
     row: RowId,
+    /// Which life of the row is meant: later rows of the same event may have taken its place.
+    generation: u32,
     event: Map,
 }
 
@@ -173,7 +180,7 @@ impl Node {
         while self.next <= at {
             let now = self.next;
             self.tick(library, now, output);
-            idle_ticks = if self.is_idle() { idle_ticks + 1 } else { 0 };
+            idle_ticks = if self.is_idle(library) { idle_ticks + 1 } else { 0 };
             if idle_ticks > IDLE_TICKS {
                 // Nothing can happen before the next event: a gap of a year must not take a million ticks.
                 self.start_ticks(library, at);
@@ -189,8 +196,11 @@ impl Node {
     }
 
     /// True if time alone changes nothing: nothing is held, no sample is left to leave its window, no alert to end.
-    pub fn is_idle(&self) -> bool {
-        self.sequencer.is_empty()
+    pub fn is_idle(&self, library: &Library) -> bool {
+        let over_max_ms = library.plan.rules.iter().map(|rule| rule.over_max_ms).max().unwrap_or(0);
+        // Until then windows are still to become filled.
+        self.next > self.observed_since.plus_ms(over_max_ms)
+            && self.sequencer.is_empty()
             && self.tables.iter().all(Table::is_idle)
             && self.alerts.iter().all(Alerts::is_empty)
     }
@@ -204,7 +214,7 @@ impl Node {
         held: &Held,
         output: &mut Output,
     ) {
-        let Some(plan) = &library.plan.kinds[held.kind] else { return };
+        let Some(Some(plan)) = library.plan.kinds.get(held.kind) else { return };
         let event = &held.event[..];
         let walked = plan.projection.rows(event, held.body, scratch, &mut |scope, slots| {
             let scope = &plan.scopes[scope];
@@ -248,8 +258,9 @@ impl Node {
             }
             Destination::Handler { rule, table, key, fields } => {
                 let Some(row) = self.tables[*table].row_for(slots, key, event, at) else { return };
+                let generation = self.tables[*table].generation(row);
                 let event = event_map(fields, slots, event, kind);
-                self.calls.push(Call { rule: *rule, table: *table, row, event });
+                self.calls.push(Call { rule: *rule, table: *table, row, generation, event });
             }
             Destination::ConnectionClosed(slot) => {
                 if let Value::U64(peer_id) = slots[*slot] {
@@ -312,25 +323,38 @@ impl Node {
             self.rules[rule].look_at_all = true;
         }
         let filled = self.observed_since.plus_ms(plan.over_max_ms) <= now;
-        let inhibited = plan.inhibitors.iter().any(|(other, _)| self.alerts[*other].any_firing());
+        let inhibiting =
+            plan.inhibitors.iter().map(|(other, _)| self.alerts[*other].count(State::Firing)).sum();
         let state = &mut self.rules[rule];
         let look_at_all = std::mem::take(&mut state.look_at_all)
             || plan.has_age
             || (plan.reads_filled && filled != state.was_filled)
-            || (state.was_inhibited && !inhibited);
+            || inhibiting < state.inhibiting;
         state.was_filled = filled;
-        state.was_inhibited = inhibited;
+        state.inhibiting = inhibiting;
         if !look_at_all && self.alerts[rule].is_empty() && !self.has_changes(library, rule) {
             return;
         }
+        let mut first_error = None;
+        let mut errors = 0;
         for row in self.rows_to_look_at(library, rule, look_at_all) {
+            // One key on which the script errs must not hide the others, but each may cost all its operations.
             if let Err(complaint) = self.look_at(library, rule, row, now, filled, output) {
-                self.back_off(library, rule, &complaint, now, output);
-                return;
+                first_error.get_or_insert(complaint);
+                errors += 1;
+            }
+            if errors >= ERRORS_A_TICK_MAX {
+                break;
             }
         }
+        if let Some(complaint) = first_error {
+            self.back_off(library, rule, &complaint, now, output);
+            return;
+        }
         self.keep_unchanged(library, rule, now, output);
-        self.rules[rule].errors_in_a_row = 0;
+        if !library.plan.rules[rule].windows.is_empty() {
+            self.rules[rule].errors_in_a_row = 0;
+        }
         for (key, alert) in self.alerts[rule].settle(now, library.timing(rule)) {
             let change = self.change(library, rule, key, State::Resolved, &alert.finding, now);
             output.changes.push(change);
@@ -390,6 +414,10 @@ impl Node {
             self.alerts[rule].release(key);
         }
         for key in unchanged {
+            if self.is_inhibited(library, rule, &key) {
+                self.alerts[rule].release(&key);
+                continue;
+            }
             if let Some((state, finding)) = self.alerts[rule].keep(&key, now, library.timing(rule)) {
                 output.changes.push(self.change(library, rule, key, state, &finding, now));
             }
@@ -423,7 +451,7 @@ impl Node {
                 self.alerts[rule].release(tables[plan.table].key(row));
                 return Ok(());
             }
-            Outlook::Finding if has_alerts && !state.was_inhibited => {
+            Outlook::Finding if has_alerts && state.inhibiting == 0 => {
                 let key = tables[plan.table].key(row);
                 if self.alerts[rule].keep_firing(key, now, REFRESH_MS) {
                     state.health.findings += 1;
@@ -453,7 +481,7 @@ impl Node {
 
     fn call_on_event(&mut self, library: &Library, call: Call, at: Timestamp, output: &mut Output) {
         let table = &mut self.tables[call.table];
-        if !table.is_used(call.row) {
+        if !table.is_used(call.row) || table.generation(call.row) != call.generation {
             return;
         }
         let state = &mut self.rules[call.rule];
@@ -473,8 +501,16 @@ impl Node {
         state.health.script_calls += 1;
         let key = table.key(call.row).clone();
         match library.on_event(call.rule, &self.name, call.event, this) {
-            Ok(Some(finding)) => self.take_finding(library, call.rule, key, finding, at, output),
-            Ok(None) => {}
+            Ok(found) => {
+                if library.plan.rules[call.rule].windows.is_empty() {
+                    self.rules[call.rule].errors_in_a_row = 0;
+                }
+                if let Some(finding) = found {
+                    self.take_finding(library, call.rule, key.clone(), finding, at, output);
+                    // An event is over as soon as it is seen.
+                    self.alerts[call.rule].release(&key);
+                }
+            }
             Err(complaint) => self.back_off(library, call.rule, &complaint, at, output),
         }
     }
@@ -489,15 +525,15 @@ impl Node {
         output: &mut Output,
     ) {
         self.rules[rule].health.findings += 1;
-        let is_inhibited = library.plan.rules[rule].inhibitors.iter().any(|(other, same_key)| {
-            let alerts = &self.alerts[*other];
-            if *same_key {
-                alerts.get(&key).is_some_and(|alert| alert.state == State::Firing)
-            } else {
-                alerts.any_firing()
-            }
-        });
-        if is_inhibited {
+        let alerts = &self.alerts[rule];
+        if alerts.len() >= library.plan.tables[library.plan.rules[rule].table].keys_max
+            && alerts.get(&key).is_none()
+        {
+            // Alerts outlive their keys, so the cap on keys alone does not bound them.
+            self.rules[rule].health.crowded_out += 1;
+            return;
+        }
+        if self.is_inhibited(library, rule, &key) {
             self.rules[rule].health.inhibited += 1;
             self.alerts[rule].release(&key);
             return;
@@ -506,6 +542,18 @@ impl Node {
         if let Some(state) = self.alerts[rule].refresh(key.clone(), finding.clone(), now, timing) {
             output.changes.push(self.change(library, rule, key, state, &finding, now));
         }
+    }
+
+    /// True while a rule that inhibits this one fires: on the node, or on the same key where their keys are the same.
+    fn is_inhibited(&self, library: &Library, rule: RuleId, key: &Key) -> bool {
+        library.plan.rules[rule].inhibitors.iter().any(|(other, same_key)| {
+            let alerts = &self.alerts[*other];
+            if *same_key {
+                alerts.get(key).is_some_and(|alert| alert.state == State::Firing)
+            } else {
+                alerts.any_firing()
+            }
+        })
     }
 
     /// Leaves a rule that erred alone for a while. Its alerts stay as they are.

@@ -525,7 +525,11 @@ impl Reader<'_> {
             LiteralValue::List(items) => items.as_slice(),
             _ => std::slice::from_ref(literal),
         };
-        items.iter().map(|item| self.operand(what, field, item)).collect()
+        let mut operands: Vec<Operand> =
+            items.iter().map(|item| self.operand(what, field, item)).collect::<Option<_>>()?;
+        operands.sort();
+        operands.dedup();
+        Some(operands)
     }
 
     fn operand(&mut self, what: &str, field: &FieldPath, literal: &Literal) -> Option<Operand> {

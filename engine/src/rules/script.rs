@@ -258,7 +258,10 @@ impl Function {
                 let Some(param) = self.params.iter().position(|param| *param == *variable.1) else { return };
                 let mut path = Vec::new();
                 property_names(&dot.rhs, &mut path);
-                if !path.is_empty() {
+                if path.is_empty() {
+                    // A method of the whole, as `e.get("height")`: nobody can tell what it reads.
+                    self.escapes.push((param, *position));
+                } else {
                     self.reads.push(FieldRead { param, path, position: *position });
                 }
             }

@@ -27,6 +27,8 @@ pub struct Column {
     free: Vec<u32>,
     /// Rows changed since the group last ticked, by the group's bit number.
     changed: Vec<Vec<RowId>>,
+    /// Groups that have a row in their list of changes, by row.
+    listed: Vec<Groups>,
     groups: Groups,
     sketches: usize,
 }
@@ -34,8 +36,6 @@ pub struct Column {
 #[derive(Debug)]
 struct Cell {
     row: RowId,
-    /// Groups that have this row in their list of changes.
-    listed: Groups,
     /// When the cell was last asked to be looked at for expiry.
     wake_at: Timestamp,
     /// Newest sample.
@@ -86,6 +86,7 @@ impl Column {
             cells: Vec::new(),
             free: Vec::new(),
             changed: vec![Vec::new(); (Groups::BITS - groups.leading_zeros()) as usize],
+            listed: Vec::new(),
             groups,
             sketches: 0,
         }
@@ -192,9 +193,7 @@ impl Column {
         let Some(list) = self.changed.get_mut(group as usize) else { return };
         let mut rows = std::mem::take(list);
         for row in rows.drain(..) {
-            if let Some(id) = self.cell(row) {
-                self.cells[id].listed &= !(1 << group);
-            }
+            self.listed[row as usize] &= !(1 << group);
         }
         self.changed[group as usize] = rows;
     }
@@ -287,7 +286,6 @@ impl Column {
         }
         let cell = Cell {
             row,
-            listed: 0,
             wake_at: Timestamp::MAX,
             last_at: at,
             reading: Reading::Nothing,
@@ -305,18 +303,20 @@ impl Column {
         };
         if self.cell_of.len() <= row as usize {
             self.cell_of.resize(row as usize + 1, 0);
+            self.listed.resize(row as usize + 1, 0);
         }
         self.cell_of[row as usize] = id as u32 + 1;
         (id, true)
     }
 
     fn list_change(&mut self, id: usize) {
-        let cell = &mut self.cells[id];
-        let mut missing = self.groups & !cell.listed;
-        cell.listed |= missing;
+        let row = self.cells[id].row;
+        let listed = &mut self.listed[row as usize];
+        let mut missing = self.groups & !*listed;
+        *listed |= missing;
         while missing != 0 {
             let group = missing.trailing_zeros();
-            self.changed[group as usize].push(cell.row);
+            self.changed[group as usize].push(row);
             missing &= missing - 1;
         }
     }

@@ -84,7 +84,7 @@ struct Leaving {
 impl Table {
     /// An empty table.
     pub fn new(def: &TableDef) -> Self {
-        Table {
+        let mut table = Table {
             index: HashTable::new(),
             rows: Vec::new(),
             free: Vec::new(),
@@ -97,7 +97,12 @@ impl Table {
             peer_part: def.peer_part,
             key_parts: def.key_names.len(),
             evicted: 0,
+        };
+        if table.key_parts == 0 {
+            // The node itself is there before its first sample: that there is none may be what a rule looks for.
+            table.sole_row(Timestamp::MIN);
         }
+        table
     }
 
     /// The row of the key in the slots of an event's row, made if it is new; `None` if a key field is absent.
