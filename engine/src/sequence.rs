@@ -196,7 +196,7 @@ impl<T> Sequencer<T> {
 
     /// True if an arrival fits what is known of the node: a stamp of another century would make all else late.
     pub fn believes(&self, event_at: Timestamp, received_at: Timestamp, now: Timestamp) -> bool {
-        let is_jump = now != Timestamp::MIN && received_at.ms_since(now) > JUMP_MS;
+        let is_jump = now != Timestamp::MIN && received_at.ms_since(now).abs() > JUMP_MS;
         !is_jump || self.fits(event_at, received_at)
     }
 
@@ -212,6 +212,10 @@ impl<T> Sequencer<T> {
 
     /// Lets time pass without events: it is `now` where arrivals are stamped.
     pub fn advance(&mut self, now: Timestamp) {
+        // Before its first event nobody knows how late it is on the node.
+        if self.newest == Timestamp::MIN {
+            return;
+        }
         let here = now.plus_ms(-self.skew_ms() - ALLOWED_LATENESS_MS);
         // Once it is as late as an event said, there is no doubt about it.
         if let Some((at, item)) = self.suspect.take_if(|(at, _)| *at <= here) {

@@ -195,11 +195,12 @@ impl Engine {
             Ok(Some(found)) => found,
             // A kind of a later schema: counted, and it still tells the time.
             Ok(None) => (self.library.plan.kinds.len(), Value::Absent),
+            // Its bytes are of no use, but it still tells the time.
             Err(error) => {
                 node.undecodable += 1;
                 let (node, reason) = (node.name.clone(), error.to_string());
                 self.output.problems.push(Problem::Undecodable { node, at, origin, reason });
-                return;
+                (self.library.plan.kinds.len(), Value::Absent)
             }
         };
         node.events[kind] += 1;
@@ -210,6 +211,7 @@ impl Engine {
         } else {
             node.observe(at, arrival, held)
         };
+        node.note_presence(newest);
         node.drain(&self.library, &mut self.scratch, &mut self.output);
         if let Arrival::Derived(_) = arrival {
             let arrived_at = node.sequencer.derive_arrival(newest, self.now);

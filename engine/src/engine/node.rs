@@ -146,13 +146,14 @@ impl Node {
     /// Takes an event nobody looks at: it still tells the time.
     pub fn observe(&mut self, at: Timestamp, arrival: Arrival, held: Held) -> Timestamp {
         if self.sequencer.observe(at, arrival) {
-            self.note_presence(self.sequencer.newest());
-            return self.sequencer.newest();
+            self.sequencer.newest()
+        } else {
+            self.sequencer.accept(at, arrival, held)
         }
-        self.sequencer.accept(at, arrival, held)
     }
 
-    fn note_presence(&mut self, at: Timestamp) {
+    /// Notes that the node was heard of, whether or not a rule looks at the event.
+    pub fn note_presence(&mut self, at: Timestamp) {
         if at.ms_since(self.last_event_at) > GAP_MS {
             self.observed_since = at;
         }
@@ -161,8 +162,11 @@ impl Node {
 
     /// Releases what is due and ticks up to the node's time.
     pub fn drain(&mut self, library: &Library, scratch: &mut Scratch, output: &mut Output) {
+        // A node without events has no time yet to tick in.
+        if self.sequencer.newest() == Timestamp::MIN {
+            return;
+        }
         while let Some((at, held)) = self.sequencer.pop() {
-            self.note_presence(at);
             self.tick_until(library, at, output);
             self.apply(library, scratch, at, &held, output);
         }

@@ -114,7 +114,7 @@ impl Recordings {
             number,
             path: path.to_path_buf(),
             node,
-            time_ms: first.timestamp_ms,
+            time_ms: arrival_ms(&first),
             reader: None,
             next: None,
         };
@@ -145,7 +145,7 @@ impl Recordings {
             let reader = recording.reader.as_mut().expect("open recordings have a reader");
             recording.next = next_frame(reader, &recording.path, &mut self.damage);
             if let Some(next) = &recording.next {
-                recording.time_ms = recording.time_ms.max(next.timestamp_ms);
+                recording.time_ms = recording.time_ms.max(arrival_ms(next));
             }
             let recording = &self.open[self.current];
             let origin = (recording.number as u64) << OFFSET_BITS | frame.offset;
@@ -229,6 +229,11 @@ fn next_frame(reader: &mut ArchiveReader<Source>, path: &Path, damage: &mut Vec<
             Err(error) => damage.push(format!("{}: {error}", path.display())),
         }
     }
+}
+
+/// When an event arrived, or where nobody noted that, when it happened: what recordings are merged by.
+fn arrival_ms(frame: &Frame) -> u64 {
+    frame.received_at_ms.unwrap_or(frame.timestamp_ms)
 }
 
 fn is_stdin(path: &Path) -> bool {

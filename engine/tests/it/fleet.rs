@@ -160,3 +160,60 @@ fn live_ticks_and_a_replay_of_what_was_recorded_give_the_same_timeline() {
     assert!(!run(true).is_empty());
     assert_eq!(run(true), run(false));
 }
+
+#[test]
+fn one_stamp_of_another_time_makes_nothing_late() {
+    for wrong in [86_400_000, -86_400_000, i64::MAX - START_MS, i64::MIN / 2] {
+        let mut engine = engine(SILENT);
+        let mut changes = Vec::new();
+        for second in 0..300 {
+            let received_ms = if second == 100 { wrong } else { second * 1000 + 5 };
+            changes.extend(step(&mut engine, mempool("ada", second * 1000, Some(received_ms), 1)));
+        }
+        changes.extend(engine.finish());
+        assert!(changes.is_empty(), "{wrong}: {changes:?}");
+        assert_eq!(engine.nodes()[0].late, 0, "{wrong}");
+    }
+}
+
+#[test]
+fn one_event_time_far_ahead_makes_nothing_late() {
+    let mut engine = engine(SILENT);
+    let mut changes = Vec::new();
+    for second in 0..300 {
+        let at_ms = if second == 100 { 59 * 60_000 } else { second * 1000 };
+        changes.extend(step(&mut engine, mempool("ada", at_ms, Some(second * 1000 + 5), 1)));
+    }
+    changes.extend(engine.finish());
+    assert!(changes.is_empty(), "{changes:?}");
+    assert_eq!((engine.nodes()[0].late, engine.nodes()[0].implausible), (0, 1));
+}
+
+#[test]
+fn a_node_whose_clock_is_ahead_makes_no_other_late_without_stamps_either() {
+    let mut engine = engine(SILENT);
+    let mut changes = Vec::new();
+    for second in 0..1_200 {
+        changes.extend(step(&mut engine, mempool("ada", second * 1000, None, 1)));
+        if second > 60 {
+            changes.extend(step(&mut engine, mempool("fast", second * 1000 + 600_000, None, 1)));
+        }
+    }
+    changes.extend(engine.finish());
+    assert!(changes.is_empty(), "{changes:?}");
+    assert!(engine.nodes().iter().all(|node| node.late == 0));
+}
+
+#[test]
+fn an_event_of_a_kind_from_a_later_schema_is_counted_and_tells_the_time() {
+    let mut engine = engine(SILENT);
+    for second in 0..10 {
+        // Field 19 of the rpc extractor is no kind of ours.
+        let mut bytes = vec![0x12, 0x03, 0x9a, 0x01, 0x00, 0x50];
+        prost::encoding::encode_varint((START_MS + second * 1000) as u64, &mut bytes);
+        let frame = Frame::parse(0, Bytes::from(bytes)).expect("an event");
+        assert!(step(&mut engine, frame).is_empty());
+    }
+    engine.finish();
+    assert_eq!(engine.nodes()[0].events, [("unknown", 10)]);
+}
