@@ -188,7 +188,7 @@ impl<T> Sequencer<T> {
     /// others has a clock that is ahead, and does not make the others late.
     pub fn derive_arrival(&self, event_at: Timestamp, now: Timestamp) -> Timestamp {
         let is_first = self.newest == Timestamp::MIN;
-        if is_first && now != Timestamp::MIN && event_at.ms_since(now) > BEHIND_MS {
+        if is_first && now != Timestamp::MIN && event_at.ms_since(now) > JUMP_MS {
             return now;
         }
         now.max(event_at.plus_ms(self.skew_ms().min(0)))

@@ -351,12 +351,11 @@ impl Node {
                 break;
             }
         }
-        if let Some(complaint) = first_error {
-            self.back_off(library, rule, &complaint, now, output);
-            return;
-        }
         self.keep_unchanged(library, rule, now, output);
-        if !library.plan.rules[rule].windows.is_empty() {
+        if let Some(complaint) = &first_error {
+            self.back_off(library, rule, complaint, now, output);
+        }
+        if first_error.is_none() && !library.plan.rules[rule].windows.is_empty() {
             self.rules[rule].errors_in_a_row = 0;
         }
         for (key, alert) in self.alerts[rule].settle(now, library.timing(rule)) {

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use super::Ended;
 use super::arguments::CheckArguments;
+use super::progress::print_line;
 use super::rule_files::{self, find, is_rule};
 use super::{incident, rule_test};
 
@@ -23,7 +24,7 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<Ended> {
         complaints.extend(incident_complaints(path));
     }
     for complaint in &complaints {
-        println!("{complaint}");
+        print_line(&complaint.to_string());
     }
     println!(
         "{} rules and {} incidents checked, {} complaints",

@@ -95,6 +95,9 @@ pub fn parse_override(text: &str) -> anyhow::Result<Override> {
         Some((param, node)) => (param, Some(node.to_string())),
         None => (param, None),
     };
+    if node.as_deref() == Some("") {
+        bail!("--set {text}: the node's name is empty, {expected}");
+    }
     let value = match (value.parse::<i64>(), value.parse::<f64>(), value) {
         (Ok(value), _, _) => LiteralValue::Int(value),
         (_, Ok(value), _) if value.is_finite() => LiteralValue::Float(value),
