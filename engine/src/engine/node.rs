@@ -201,12 +201,15 @@ impl Node {
 
     /// True if time alone changes nothing: nothing is held, no sample is left to leave its window, no alert to end.
     pub fn is_idle(&self, library: &Library) -> bool {
-        let over_max_ms = library.plan.rules.iter().map(|rule| rule.over_max_ms).max().unwrap_or(0);
-        // Until then windows are still to become filled.
-        self.next > self.observed_since.plus_ms(over_max_ms)
-            && self.sequencer.is_empty()
+        self.sequencer.is_empty()
             && self.tables.iter().all(Table::is_idle)
             && self.alerts.iter().all(Alerts::is_empty)
+            && !self.has_windows_to_fill(library)
+    }
+
+    fn has_windows_to_fill(&self, library: &Library) -> bool {
+        let over_max_ms = library.plan.rules.iter().map(|rule| rule.over_max_ms).max().unwrap_or(0);
+        self.next <= self.observed_since.plus_ms(over_max_ms)
     }
 
     /// Gives an event's samples to the windows that take it and its fields to the scripts that ask for it.
@@ -467,11 +470,14 @@ impl Node {
         let key = tables[plan.table].key(row);
         let subject = Subject { key, node: &self.name, filled };
         let generation = tables[plan.table].generation(row);
-        let mut first_state = library.first_state(rule);
+        let mut first_state;
         // A key without events yet is checked with the state it would begin with.
         let this = match state.states.get_mut(&row) {
             Some((of, this)) if *of == generation => this,
-            _ => &mut first_state,
+            _ => {
+                first_state = library.first_state(rule);
+                &mut first_state
+            }
         };
         let found = library.check(rule, &subject, reading, this)?;
         let key = key.clone();

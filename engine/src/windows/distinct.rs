@@ -78,7 +78,7 @@ impl Distinct {
         match self {
             Distinct::Exact(values) => values.retain(|(_, seen)| *seen >= now.plus_ms(-window.over_ms)),
             Distinct::Sketch(registers) => {
-                if slot_of(window, now) - registers.newest >= window.slots() {
+                if window.slot_of(now) - registers.newest >= window.slots() {
                     *self = Distinct::default();
                 }
             }
@@ -114,12 +114,12 @@ impl Distinct {
 
 impl Registers {
     fn new(window: &Window, at: Timestamp) -> Self {
-        let slot = slot_of(window, at);
+        let slot = window.slot_of(at);
         Registers { seen: vec![NEVER; REGISTERS * RANKS], top: vec![0; REGISTERS], newest: slot, swept: slot }
     }
 
     fn push(&mut self, window: &Window, at: Timestamp, hash: u64) {
-        let slot = slot_of(window, at);
+        let slot = window.slot_of(at);
         if slot > self.newest {
             self.newest = slot;
             self.sweep();
@@ -149,7 +149,7 @@ impl Registers {
     }
 
     fn estimate(&self, window: &Window, now: Timestamp) -> f64 {
-        let (now, slots) = (slot_of(window, now).max(self.newest), window.slots());
+        let (now, slots) = (window.slot_of(now).max(self.newest), window.slots());
         if now - self.newest >= slots {
             return 0.0;
         }
@@ -208,10 +208,6 @@ fn tau(mut x: f64) -> f64 {
             return z / 3.0;
         }
     }
-}
-
-fn slot_of(window: &Window, at: Timestamp) -> i64 {
-    at.unix_ms().div_euclid(window.slot_ms())
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub mod quantile;
 pub mod samples;
 pub mod table;
 
+use crate::time::Timestamp;
+
 /// What a window says about its samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Aggregate {
@@ -119,6 +121,11 @@ impl Window {
     /// Length of one slot, a sixtieth of the span.
     pub fn slot_ms(&self) -> i64 {
         self.over_ms / 60
+    }
+
+    /// Number of the slot an instant falls into.
+    pub fn slot_of(&self, at: Timestamp) -> i64 {
+        at.unix_ms().div_euclid(self.slot_ms())
     }
 
     /// Slots within the span, the one that is filling included: 60, or up to 63 in spans of a second or two.

@@ -120,7 +120,7 @@ impl<S: Slot> Ring<S> {
             self.slots[position(self.newest)].add(value);
             return;
         }
-        let slot = slot_of(window, at);
+        let slot = window.slot_of(at);
         if slot > self.newest {
             // Slots that nothing fell into must not show what they held a round ago.
             for skipped in (self.newest + 1).max(slot - Window::SLOTS_MAX + 1)..=slot {
@@ -138,16 +138,12 @@ impl<S: Slot> Ring<S> {
 
     /// Numbers of the slots that are within the span at `now`.
     fn live(&self, window: &Window, now: Timestamp) -> std::ops::RangeInclusive<i64> {
-        (slot_of(window, now).max(self.newest) - window.slots() + 1)..=self.newest
+        (window.slot_of(now).max(self.newest) - window.slots() + 1)..=self.newest
     }
 
     fn oldest(&self, window: &Window, now: Timestamp) -> Option<i64> {
         self.live(window, now).find(|slot| !self.slot(*slot).is_empty())
     }
-}
-
-fn slot_of(window: &Window, at: Timestamp) -> i64 {
-    at.unix_ms().div_euclid(window.slot_ms())
 }
 
 fn position(slot: i64) -> usize {
