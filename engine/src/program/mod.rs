@@ -6,6 +6,7 @@ mod events;
 mod expectation;
 mod incident;
 mod input;
+mod live;
 mod output;
 mod progress;
 mod repeat;
