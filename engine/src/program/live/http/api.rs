@@ -1,7 +1,7 @@
 //! The shapes of Prometheus' `/api/v1/rules` and `/api/v1/alerts`, made from the status.
 //!
-//! A rule file is a group of one rule: a group of Prometheus has one file and one interval. Its name is the topic, the
-//! folder the file is in. Unlike metrics, alerts here name their keys.
+//! A rule file is a group of one rule: a group of Prometheus has one file and one interval. Its name is the topic,
+//! the folder the file is in. Unlike metrics, alerts here name their keys.
 //! Source of the shapes: <https://prometheus.io/docs/prometheus/latest/querying/api/#rules>.
 
 use std::borrow::Cow;
@@ -17,7 +17,7 @@ use tocsin_engine::windows::Reading;
 use super::super::status::{RuleEntry, Status};
 use super::status_name;
 
-/// A failure marks a rule this long: an erring rule may be left alone for 10 minutes, so no sooner is it known to be well.
+/// A failure marks a rule this long: an erring rule may be left alone for 10 minutes, and is not known to be well sooner.
 const FAILURE_STANDS_MS: u64 = 600_000;
 /// What Go's zero time prints, for a rule that was never evaluated.
 const NEVER: &str = "0001-01-01T00:00:00Z";

@@ -1,7 +1,7 @@
 //! The metrics, all of them: one table, from the status to the samples Prometheus takes.
 //!
-//! Each scrape makes its samples from the newest status alone, so a series ends with what it is about. No label holds
-//! a peer, an address or a text from the network: keys of alerts are counted, never named.
+//! Each scrape makes its samples from the newest status alone, so a series ends with what it is about. No label
+//! holds a peer, an address or a text from the network: keys of alerts are counted, never named.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ pub static METRICS: &[Metric] = &[
         |status| one(seconds(status.started_at_ms))),
     gauge("tocsin_ready", "1 once checkpoint and recording were caught up with and events are taken.", &[],
         |status| one(f64::from(status.is_ready))),
-    gauge("tocsin_status_timestamp_seconds", "When the engine last said how it does; stands still if it hangs.", &[],
+    gauge("tocsin_status_timestamp_seconds", "When the engine last said how it does.", &[],
         |status| one(seconds(status.at_ms))),
     gauge("tocsin_bus_queued_events", "Events waiting for the engine.", &[],
         |status| one(status.queued as f64)),
@@ -64,7 +64,7 @@ pub static METRICS: &[Metric] = &[
     // Alerts. The first two as Prometheus shows those of its own rules.
     gauge("ALERTS", "1 for each rule and node with an alert that is pending or firing.",
         &["alertname", "alertstate", "severity", "node"], alerts_by_state),
-    gauge("ALERTS_FOR_STATE", "First finding of the oldest alert of a rule on a node, on the node's clock; unix seconds.",
+    gauge("ALERTS_FOR_STATE", "When a rule first found it on a node, by the node's clock.",
         &["alertname", "severity", "node"], alerts_since),
     gauge("tocsin_alerts", "Keys with an alert.", &["rule", "node", "severity", "state"], alerts_of_nodes),
     gauge("tocsin_rule_alerts", "Keys with an alert, on all nodes together.", &["rule", "severity", "state"],
@@ -78,12 +78,13 @@ pub static METRICS: &[Metric] = &[
         reloads),
     gauge("tocsin_rules_last_reload_successful", "1 if all rule files loaded the last time.", &[],
         |status| one(f64::from(last_reload_is_ok(status)))),
-    gauge("tocsin_rules_last_reload_timestamp_seconds", "When rule files were last loaded, with success or without.", &[],
+    gauge("tocsin_rules_last_reload_timestamp_seconds", "When rule files were last loaded.", &[],
         |status| one(seconds(status.reload.as_ref().map_or(status.started_at_ms, |reload| reload.at_ms)))),
-    gauge("tocsin_rule_info", "What a rule is; always 1.", &["rule", "file", "severity", "status"], rule_words),
+    gauge("tocsin_rule_info", "What a rule is; always 1.", &["rule", "file", "severity", "status"],
+        rule_words),
     gauge("tocsin_rule_interval_seconds", "Time between two evaluations of a rule.", &["rule"],
         |status| rules(status, |rule| rule.every_s)),
-    gauge("tocsin_rule_last_evaluation_timestamp_seconds", "When a rule was last seen to have looked at a key; 0 for never.",
+    gauge("tocsin_rule_last_evaluation_timestamp_seconds", "When a rule last looked at a key; 0: never.",
         &["rule"], |status| rules(status, |rule| seconds(rule.last_evaluated_ms))),
     counter("tocsin_rule_evaluations_total", "Keys a rule looked at.", &["rule"],
         |status| rules(status, |rule| rule.report.health.evaluations as f64)),
@@ -102,14 +103,16 @@ pub static METRICS: &[Metric] = &[
     counter("tocsin_events_total", "Events taken.", &["node", "kind"], events),
     counter("tocsin_events_late_total", "Events that came after their time had passed.", &["node"],
         |status| nodes(status, |node| node.report.late as f64)),
-    counter("tocsin_events_implausible_total", "Events dropped because no other bore out their time.", &["node"],
+    counter("tocsin_events_implausible_total", "Events dropped because no other bore out their time.",
+        &["node"],
         |status| nodes(status, |node| node.report.implausible as f64)),
     counter("tocsin_events_undecodable_total", "Events whose fields do not decode.", &["node"],
         |status| nodes(status, |node| node.report.undecodable as f64)),
     counter("tocsin_payloads_undecodable_total", "Payloads that were no events.", &["node"],
         |status| status.undecodable.iter().map(|(node, count)| (texts([node]), *count as f64)).collect()),
-    counter("tocsin_events_lost_total", "Events missing from an extractor's numbering.", &["node", "extractor"],
-        |status| status.lost.iter().map(|((node, name), count)| (texts([node, name]), *count as f64)).collect()),
+    counter("tocsin_events_lost_total", "Events missing from an extractor's numbering.",
+        &["node", "extractor"],
+        lost),
     counter("tocsin_clock_steps_total", "Times a node's clock was set.", &["node"],
         |status| nodes(status, |node| node.report.clock_steps as f64)),
     counter("tocsin_keys_evicted_total", "Keys of windows given up because there were too many.", &["node"],
@@ -122,11 +125,13 @@ pub static METRICS: &[Metric] = &[
         |status| nodes(status, |node| seconds(node.last_event_ms))),
 
     // Extractors and NATS.
-    gauge("tocsin_extractor_up", "1 if the extractor reads the node, by its last report.", &["node", "extractor"],
+    gauge("tocsin_extractor_up", "1 if the extractor reads the node.", &["node", "extractor"],
         |status| extractors(status, |extractor| f64::from(extractor.is_up))),
-    gauge("tocsin_extractor_last_report_timestamp_seconds", "Arrival of the extractor's last report.", &["node", "extractor"],
+    gauge("tocsin_extractor_last_report_timestamp_seconds", "Arrival of the extractor's last report.",
+        &["node", "extractor"],
         |status| extractors(status, |extractor| seconds(extractor.reported_ms))),
-    gauge("tocsin_extractor_state_since_timestamp_seconds", "Since when the extractor is up or not.", &["node", "extractor"],
+    gauge("tocsin_extractor_state_since_timestamp_seconds", "Since when the extractor is up or not.",
+        &["node", "extractor"],
         |status| extractors(status, |extractor| seconds(extractor.since_ms))),
     counter("tocsin_extractor_events_total", "Events the extractor sent.", &["node", "extractor"],
         |status| extractors(status, |extractor| extractor.events as f64)),
@@ -134,15 +139,18 @@ pub static METRICS: &[Metric] = &[
         |status| extractors(status, |extractor| extractor.errors as f64)),
     counter("tocsin_extractor_lost_total", "Facts that never became events.", &["node", "extractor"],
         |status| extractors(status, |extractor| extractor.lost as f64)),
-    counter("tocsin_extractor_reconnects_total", "Times the extractor reached its interface again.", &["node", "extractor"],
+    counter("tocsin_extractor_reconnects_total", "Times the extractor reached its interface again.",
+        &["node", "extractor"],
         |status| extractors(status, |extractor| extractor.reconnects as f64)),
     gauge("tocsin_source_connected", "1 while connected to the NATS server.", &["source"],
         |status| sources(status, |source| f64::from(source.is_connected))),
     counter("tocsin_source_messages_total", "Messages received from the NATS server.", &["source"],
         |status| sources(status, |source| source.messages as f64)),
-    counter("tocsin_source_disconnects_total", "Times the connection to the NATS server was lost.", &["source"],
+    counter("tocsin_source_disconnects_total", "Times the connection to the NATS server was lost.",
+        &["source"],
         |status| sources(status, |source| source.disconnects as f64)),
-    counter("tocsin_source_slow_consumer_total", "Times the NATS client dropped messages because we were too slow.", &["source"],
+    counter("tocsin_source_slow_consumer_total", "Times the NATS client dropped messages, we being too slow.",
+        &["source"],
         |status| sources(status, |source| source.slow_consumer as f64)),
 
     // Recording and checkpoint.
@@ -294,6 +302,11 @@ fn events(status: &Status) -> Vec<Sample> {
         node.report.events.iter().map(sample).collect::<Vec<_>>()
     };
     status.nodes.iter().flat_map(of_node).collect()
+}
+
+fn lost(status: &Status) -> Vec<Sample> {
+    let sample = |((node, name), count): (&(String, String), &u64)| (texts([node, name]), *count as f64);
+    status.lost.iter().map(sample).collect()
 }
 
 fn reloads(status: &Status) -> Vec<Sample> {

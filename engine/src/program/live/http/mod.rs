@@ -36,7 +36,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// The engine writes a status each second; if none came for so long, it hangs.
 const STATUS_AGE_MAX: Duration = Duration::from_secs(60);
 /// The page runs nothing and fetches nothing, whatever is in it.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'";
 
 /// Answers requests until `shutdown`; returns at most two seconds after it.
 pub async fn serve(listener: TcpListener, board: StatusBoard, shutdown: CancellationToken) {
