@@ -3,6 +3,7 @@
 // Tests have clocks, files and processes.
 #![allow(clippy::disallowed_methods)]
 
+pub mod attacker;
 mod expected;
 mod node;
 mod process;
