@@ -51,7 +51,7 @@ pub const ATTACKS: [Attack; 8] = [
     Attack {
         name: "getdata_flood",
         rule: "ping_backlog",
-        what: "twelve peers ask for 50,000 unknown transactions in each message, as fast as the node takes them",
+        what: "sixteen peers ask for 50,000 unknown transactions in each message, as fast as the node takes them",
         run: requests,
     },
     Attack {
@@ -103,12 +103,7 @@ fn misbehaviours(port: u16, duration: Duration) -> io::Result<String> {
 }
 
 fn requests(port: u16, duration: Duration) -> io::Result<String> {
-    let flood = move || getdata_flood(&Peer::connect(port), 50_000, Duration::from_millis(1), duration);
-    let attackers: Vec<_> = (0..12).map(|_| std::thread::spawn(flood)).collect();
-    let mut sent = 0;
-    for attacker in attackers {
-        sent += attacker.join().expect("the attacker does not panic")?;
-    }
+    let sent = getdata_flood(&open_many(port, 16), duration)?;
     Ok(format!("{sent} messages of 50,000 requests"))
 }
 

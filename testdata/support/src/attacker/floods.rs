@@ -43,17 +43,21 @@ pub fn inv_flood(peer: &Peer, entries: usize, every: Duration, duration: Duratio
     repeat(every, duration, || peer.send(announcements(&mut random, entries)))
 }
 
-/// Asks for transactions that do not exist, so many (up to 50,000) in each message. Returns how many were sent.
+/// Each peer asks for 50,000 transactions that do not exist, again and again, as fast as the node takes it. Returns how
+/// many messages were sent in all.
 ///
-/// The thread that handles all messages looks up each entry: that takes it tens of milliseconds a message, for all of
-/// which everybody else waits.
-pub fn getdata_flood(peer: &Peer, entries: usize, every: Duration, duration: Duration) -> io::Result<u64> {
-    assert!(entries <= INV_ENTRIES_MAX, "{entries} requests are misbehaviour and end the connection");
+/// The thread that handles all messages looks up each entry, which takes it some ten milliseconds a message. The others
+/// wait as many times that long as there are peers here, unless the machine has no processor left for the peers.
+pub fn getdata_flood(peers: &[Peer], duration: Duration) -> io::Result<u64> {
     let mut random = Random::next_of_program();
-    let asked = (0..entries).map(|_| Inventory::WTx(Wtxid::from_byte_array(random.hash()))).collect();
-    // The same each time, because making 50,000 hashes takes longer than asking for them.
-    let frame = wire::frame(NetworkMessage::GetData(asked));
-    repeat(every, duration, || peer.send_frame(&frame))
+    let asked = (0..INV_ENTRIES_MAX).map(|_| Inventory::WTx(Wtxid::from_byte_array(random.hash()))).collect();
+    // The same each time and for all, because making the message takes longer than sending it.
+    let frame = &wire::frame(NetworkMessage::GetData(asked));
+    let flood = |peer| repeat(Duration::from_millis(1), duration, || Peer::send_frame(peer, frame));
+    std::thread::scope(|scope| {
+        let attackers: Vec<_> = peers.iter().map(|peer| scope.spawn(move || flood(peer))).collect();
+        attackers.into_iter().map(|attacker| attacker.join().expect("an attacker does not panic")).sum()
+    })
 }
 
 /// Sends small standard transactions that spend outputs nobody knows. Returns how many were sent.

@@ -24,6 +24,9 @@ const PROTOCOL_VERSION: u32 = 70_016;
 /// How long the node may take to answer or to take what is sent. A busy one is what some attacks are for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A node answers a flood with as much.
+const BUFFER_BYTES: usize = 1 << 18;
+
 /// An inbound peer of the node: shakes hands, answers pings, says that it has no transaction the node asks for, and
 /// leaves everything else unanswered. Disconnects when dropped.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ impl Peer {
         socket.set_nodelay(true)?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        let mut reader = BufReader::new(socket.try_clone()?);
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, socket.try_clone()?);
         shake_hands(&mut socket, &mut reader)?;
         socket.set_read_timeout(None)?;
 
