@@ -1,13 +1,15 @@
 //! Attacks a regtest node of one's own, to see a rule fire:
 //! `cargo run -p tocsin-testing --example attack -- ping_spam 18444 30s`.
 //!
-//! It takes a port and no address, so only a node on this machine can be meant.
+//! It takes a port and no address, so only a node on this machine can be meant. See that the port is that of your node:
+//! a node that finds its port taken ends, and whoever has it is attacked.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tocsin_testing::attacker::ATTACKS;
+use tocsin_testing::attacker::{ATTACKS, Peer};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +45,9 @@ fn attack(name: &str, port: &str, duration: &str) -> io::Result<String> {
     let port = port.parse().map_err(|_| wrong(format!("{port:?} is no port, expected 1 to 65535")))?;
     let duration =
         span(duration).ok_or_else(|| wrong(format!("{duration:?} is no duration like 30s or 2m")))?;
+    // Said before anything begins, because an attack takes it for granted.
+    Peer::connect_from(Ipv4Addr::LOCALHOST, port)
+        .map_err(|error| wrong(format!("no regtest node on port {port}: {error}")))?;
     (attack.run)(port, duration)
 }
 

@@ -176,6 +176,7 @@ fn withheld_blocks_leave_the_tip_behind_until_they_are_delivered() {
     chain.announce(&peer).expect("the node takes it");
     eventually(PATIENCE, "the headers", || (heights() == (Some(4), Some(1))).then_some(()));
     peer.round_trip().expect("the node still talks to a peer that withholds");
+    assert_eq!(peer.info(&node).expect("listed")["synced_headers"], json!(4));
     chain.deliver(&peer).expect("the node takes them");
     eventually(PATIENCE, "the blocks", || (heights() == (Some(4), Some(4))).then_some(()));
 }

@@ -17,7 +17,8 @@ pub struct Attack {
     pub rule: &'static str,
     /// What it does.
     pub what: &'static str,
-    /// Attacks the node on this port of 127.0.0.1 for so long; returns what was done.
+    /// Attacks the node on this port of 127.0.0.1 for so long; returns what was done. Errs when the node hangs up, and
+    /// panics if there is none.
     pub run: fn(u16, Duration) -> io::Result<String>,
 }
 
