@@ -25,6 +25,8 @@ use super::ration::{Ration, Rationed};
 
 /// Depth of pointers in an answer: an envelope of the protocol and a struct in a struct.
 const NESTING_MAX: i32 = 16;
+/// Bytes the other side may send before it has answered anything; it takes a hundred.
+const HANDSHAKE_BYTES: usize = 1 << 14;
 /// Characters of an error's text that are kept: it comes from the other side.
 const TEXT_MAX: usize = 200;
 
@@ -83,8 +85,6 @@ impl Failure {
 pub(super) struct Limits {
     /// Bytes of one message from the node.
     pub(super) message_bytes: usize,
-    /// Calls under way at once.
-    pub(super) calls: usize,
     /// How long the handshake may take.
     pub(super) handshake: Duration,
 }
@@ -109,8 +109,8 @@ impl Connection {
             _ => Failure::Unusable(format!("{}: {error}", socket.display())),
         })?;
         let (reader, writer) = stream.into_split();
-        // One message more than there are calls: releases and the like.
-        let ration = Ration::new(limits.message_bytes.saturating_mul(limits.calls + 1));
+        // Two messages of the largest kind may come before the first is taken.
+        let ration = Ration::new(HANDSHAKE_BYTES, limits.message_bytes.saturating_mul(2));
         let network = twoparty::VatNetwork::new(
             Rationed::new(reader, ration.clone()).compat(),
             writer.compat_write(),
@@ -130,7 +130,7 @@ impl Connection {
             async move {
                 let _guard = guard;
                 if let Err(error) = system.await {
-                    *broken_by.borrow_mut() = Some(short(&error.extra));
+                    *broken_by.borrow_mut() = Some(text_of(&error));
                 }
             }
         });
@@ -168,7 +168,7 @@ impl Connection {
             Ok(answer) => Ok(answer),
             Err(error) if error.kind == ErrorKind::Unimplemented => Err(Failure::Unknown(method)),
             Err(error) if error.kind == ErrorKind::Disconnected => Err(self.end()),
-            Err(error) => Err(Failure::Refused(method, short(&error.extra))),
+            Err(error) => Err(Failure::Refused(method, text_of(&error))),
         }
     }
 
@@ -208,7 +208,7 @@ impl Connection {
         let mut request = self.init.make_mining_old_request();
         set_thread(request.get().init_context(), thread);
         let answer = self.call("makeMining", request.send().promise).await;
-        let answer = answer.map_err(|failure| failure.or_missing("Mining", "29"))?;
+        let answer = answer.map_err(|failure| failure.or_missing("Mining", "v29"))?;
         let made = answer.get().and_then(|answer| answer.get_result());
         made.map_err(|error| Failure::Unreadable("makeMining", error.into()))
     }
@@ -218,7 +218,7 @@ impl Connection {
         let mut request = self.init.make_rpc_request();
         set_thread(request.get().init_context(), thread);
         let answer = self.call("makeRpc", request.send().promise).await;
-        let answer = answer.map_err(|failure| failure.or_missing("Rpc", "31.99"))?;
+        let answer = answer.map_err(|failure| failure.or_missing("Rpc", "v31.99"))?;
         let made = answer.get().and_then(|answer| answer.get_result());
         made.map_err(|error| Failure::Unreadable("makeRpc", error.into()))
     }
@@ -235,7 +235,8 @@ pub(super) fn set_thread(mut context: context::Builder<'_>, thread: &thread::Cli
     context.set_thread(thread.clone());
 }
 
-/// The beginning of a text of the other side, on one line.
-fn short(text: &str) -> String {
+/// What an error says: the beginning, on one line, since the other side may have written it.
+fn text_of(error: &capnp::Error) -> String {
+    let text = if error.extra.is_empty() { error.kind.to_string() } else { error.extra.clone() };
     text.chars().take(TEXT_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

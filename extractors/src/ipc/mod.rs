@@ -20,6 +20,8 @@ mod news;
 mod ration;
 mod rpc;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use connection::Failure;
 use news::News;

@@ -19,9 +19,9 @@ pub(super) struct Ration {
 }
 
 impl Ration {
-    /// A full one of `full` bytes.
-    pub(super) fn new(full: usize) -> Self {
-        Ration { left: Rc::new(Cell::new(full)), full }
+    /// One of `first` bytes, and of `full` bytes from the first answer on.
+    pub(super) fn new(first: usize, full: usize) -> Self {
+        Ration { left: Rc::new(Cell::new(first)), full }
     }
 
     /// An answer was taken: the other side may send as much again.
@@ -69,12 +69,15 @@ mod tests {
 
     #[tokio::test]
     async fn reading_ends_with_the_ration_and_goes_on_when_it_is_refilled() {
-        let ration = Ration::new(8);
+        let ration = Ration::new(8, 16);
         let mut reader = Rationed::new(&[7u8; 64][..], ration.clone());
         let mut buffer = [0; 8];
         assert_eq!(reader.read(&mut buffer).await.expect("within the ration"), 8);
         assert!(reader.read(&mut buffer).await.is_err());
         ration.refill();
-        assert_eq!(reader.read(&mut buffer).await.expect("refilled"), 8);
+        for _ in 0..2 {
+            assert_eq!(reader.read(&mut buffer).await.expect("refilled"), 8);
+        }
+        assert!(reader.read(&mut buffer).await.is_err());
     }
 }

@@ -148,7 +148,7 @@ struct Link {
 
 impl Link {
     async fn open(socket: &Path) -> Result<Self, Failure> {
-        let limits = Limits { message_bytes: ANSWER_BYTES_MAX, calls: CALLS_MAX, handshake: CONNECT_TIMEOUT };
+        let limits = Limits { message_bytes: ANSWER_BYTES_MAX, handshake: CONNECT_TIMEOUT };
         let connection = Connection::open(socket, limits).await?;
         let thread = connection.make_thread("tocsin-rpc").await?;
         let rpc = connection.rpc(&thread).await?;

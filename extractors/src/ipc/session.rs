@@ -18,8 +18,6 @@ use super::{Backoff, Config, Emitter};
 
 /// Bytes of one message: the answers here have less than a hundred; an error's text has some hundreds.
 const MESSAGE_BYTES_MAX: usize = 1 << 16;
-/// Calls under way at once: one of each loop.
-const CALLS_MAX: usize = 2;
 /// A connection on which a call stays unanswered for so long is given up. Each one given up leaves blocked threads in
 /// the node until it answers, so this is far longer than it takes to report the silence.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
@@ -35,8 +33,7 @@ pub(super) async fn read(
     news: &mut News,
     backoff: &mut Backoff,
 ) -> Result<Infallible, Failure> {
-    let limits =
-        Limits { message_bytes: MESSAGE_BYTES_MAX, calls: CALLS_MAX, handshake: config.call_timeout.get() };
+    let limits = Limits { message_bytes: MESSAGE_BYTES_MAX, handshake: config.call_timeout.get() };
     let connection = Connection::open(&config.socket, limits).await?;
     news.connected();
     let session = Session {
