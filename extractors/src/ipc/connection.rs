@@ -89,6 +89,21 @@ pub(super) struct Limits {
     pub(super) handshake: Duration,
 }
 
+/// The Mining interface of one version of the node.
+pub(super) struct Mining {
+    /// Its methods.
+    pub(super) client: mining::Client,
+    /// Bits of the default that the schema gives the timeout of `waitTipChanged`.
+    timeout_default: u64,
+}
+
+impl Mining {
+    /// What a timeout is on the wire.
+    pub(super) fn timeout(&self, timeout: Duration) -> u64 {
+        (timeout.as_secs_f64() * 1000.0).to_bits() ^ self.timeout_default
+    }
+}
+
 /// A connection that has begun. Calls on it end with it.
 pub(super) struct Connection {
     init: init::Client,
@@ -194,23 +209,25 @@ impl Connection {
     }
 
     /// The Mining interface. Answered once the node's chain state is loaded.
-    pub(super) async fn mining(&self, thread: &thread::Client) -> Result<mining::Client, Failure> {
+    pub(super) async fn mining(&self, thread: &thread::Client) -> Result<Mining, Failure> {
         let mut request = self.init.make_mining_request();
         set_thread(request.get().init_context(), thread);
         let made = match self.call("makeMining", request.send().promise).await {
             Err(Failure::Unknown(_)) => return self.mining_before_v31(thread).await,
             answer => answer?.get().and_then(|answer| answer.get_result()),
         };
-        made.map_err(|error| Failure::Unreadable("makeMining", error.into()))
+        let client = made.map_err(|error| Failure::Unreadable("makeMining", error.into()))?;
+        Ok(Mining { client, timeout_default: f64::MAX.to_bits() })
     }
 
-    async fn mining_before_v31(&self, thread: &thread::Client) -> Result<mining::Client, Failure> {
+    async fn mining_before_v31(&self, thread: &thread::Client) -> Result<Mining, Failure> {
         let mut request = self.init.make_mining_old_request();
         set_thread(request.get().init_context(), thread);
         let answer = self.call("makeMining", request.send().promise).await;
         let answer = answer.map_err(|failure| failure.or_missing("Mining", "v29"))?;
         let made = answer.get().and_then(|answer| answer.get_result());
-        made.map_err(|error| Failure::Unreadable("makeMining", error.into()))
+        let client = made.map_err(|error| Failure::Unreadable("makeMining", error.into()))?;
+        Ok(Mining { client, timeout_default: 0 })
     }
 
     /// The Rpc interface.

@@ -11,9 +11,9 @@ use tocsin_proto::pb::ipc_extractor::{Call, Ipc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::answers::{changed_tip, current_tip};
-use super::connection::{Connection, Failure, Limits, set_thread};
+use super::connection::{Connection, Failure, Limits, Mining, set_thread};
 use super::news::News;
-use super::node_capnp::{mining, thread};
+use super::node_capnp::thread;
 use super::{Backoff, Config, Emitter};
 
 /// Bytes of one message: the answers here have less than a hundred; an error's text has some hundreds.
@@ -69,18 +69,14 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Tells each tip as soon as the node has it.
-    async fn follow_tip(
-        &self,
-        mining: &mining::Client,
-        thread: &thread::Client,
-    ) -> Result<Infallible, Failure> {
+    async fn follow_tip(&self, mining: &Mining, thread: &thread::Client) -> Result<Infallible, Failure> {
         const METHOD: &str = "waitTipChanged";
         let wait = self.config.tip_timeout.get();
         loop {
-            let mut request = mining.wait_tip_changed_request();
+            let mut request = mining.client.wait_tip_changed_request();
             set_thread(request.get().init_context(), thread);
             request.get().set_current_tip(&self.news.borrow().last_hash());
-            request.get().set_timeout(wait.as_secs_f64() * 1000.0);
+            request.get().set_timeout(mining.timeout(wait));
             let asked_at = Instant::now();
             let call = self.connection.call(METHOD, request.send().promise);
             let answer = self.answer(METHOD, wait + self.config.call_timeout.get(), call).await?;
@@ -99,14 +95,14 @@ impl Session<'_> {
     }
 
     /// Tells initial block download, and how long the answers take.
-    async fn poll(&self, mining: &mining::Client, thread: &thread::Client) -> Result<Infallible, Failure> {
+    async fn poll(&self, mining: &Mining, thread: &thread::Client) -> Result<Infallible, Failure> {
         const TIP: &str = "getTip";
         const DOWNLOAD: &str = "isInitialBlockDownload";
         let mut ticks = interval(self.config.poll_every.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let mut request = mining.is_initial_block_download_request();
+            let mut request = mining.client.is_initial_block_download_request();
             set_thread(request.get().init_context(), thread);
             let call = self.connection.call(DOWNLOAD, request.send().promise);
             let answer = self.measured(DOWNLOAD, call).await?;
@@ -117,7 +113,7 @@ impl Session<'_> {
                 self.emit(event).await;
             }
 
-            let mut request = mining.get_tip_request();
+            let mut request = mining.client.get_tip_request();
             set_thread(request.get().init_context(), thread);
             let call = self.connection.call(TIP, request.send().promise);
             let answer = self.measured(TIP, call).await?;

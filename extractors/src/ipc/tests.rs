@@ -36,11 +36,20 @@ struct Made {
     delay: Duration,
     /// Calls of `waitTipChanged` so far.
     asked: Rc<Cell<usize>>,
+    /// Bits of the timeout of the last of them.
+    timeout: Rc<Cell<u64>>,
 }
 
 impl Made {
     fn with_tips(tips: Vec<Option<(Vec<u8>, i32)>>) -> Self {
-        Made { has_old: false, has_new: true, tips, delay: Duration::ZERO, asked: Rc::default() }
+        Made {
+            has_old: false,
+            has_new: true,
+            tips,
+            delay: Duration::ZERO,
+            asked: Rc::default(),
+            timeout: Rc::default(),
+        }
     }
 
     fn make(&self, is_known: bool) -> Result<mining::Client, capnp::Error> {
@@ -115,9 +124,10 @@ impl mining::Server for Made {
 
     async fn wait_tip_changed(
         self: Rc<Self>,
-        _: mining::WaitTipChangedParams,
+        params: mining::WaitTipChangedParams,
         mut results: mining::WaitTipChangedResults,
     ) -> Result<(), capnp::Error> {
+        self.timeout.set(params.get()?.get_timeout());
         sleep(self.delay).await;
         let number = self.asked.replace(self.asked.get() + 1).min(self.tips.len() - 1);
         if let Some((hash, height)) = &self.tips[number] {
@@ -189,7 +199,17 @@ fn tip(height: i32) -> Option<(Vec<u8>, i32)> {
 #[test]
 fn nodes_before_v31_are_asked_by_the_old_method() {
     let node = Made { has_old: true, has_new: false, ..Made::with_tips(vec![tip(1), tip(2)]) };
+    let timeout = node.timeout.clone();
     assert_eq!(read(node), (None, vec![1, 2]));
+    assert_eq!(timeout.get(), 200f64.to_bits());
+}
+
+#[test]
+fn from_v31_on_a_timeout_is_combined_with_its_default() {
+    let node = Made::with_tips(vec![tip(1), tip(2)]);
+    let timeout = node.timeout.clone();
+    assert_eq!(read(node), (None, vec![1, 2]));
+    assert_eq!(timeout.get(), 200f64.to_bits() ^ f64::MAX.to_bits());
 }
 
 #[test]
