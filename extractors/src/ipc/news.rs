@@ -63,3 +63,61 @@ impl News {
         matches!(self.download, Some((true, _)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(news: &mut News, height: i32, hash: u8) -> Option<(i32, Option<u32>)> {
+        match news.tip(Tip { height, hash: [hash; 32] })? {
+            IpcEvent::BlockTip(tip) => Some((tip.height, tip.skipped)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_tip_is_told_once_and_says_what_it_skips() {
+        let mut news = News::default();
+        assert_eq!(told(&mut news, 100, 1), Some((100, Some(0))));
+        assert_eq!(told(&mut news, 100, 1), None);
+        assert_eq!(told(&mut news, 101, 2), Some((101, Some(0))));
+        assert_eq!(told(&mut news, 105, 3), Some((105, Some(3))));
+    }
+
+    #[test]
+    fn another_branch_skips_nothing() {
+        let mut news = News::default();
+        assert_eq!(told(&mut news, 100, 1), Some((100, Some(0))));
+        assert_eq!(told(&mut news, 100, 2), Some((100, Some(0))));
+        assert_eq!(told(&mut news, 98, 3), Some((98, Some(0))));
+        assert_eq!(told(&mut news, 0, 4), Some((0, Some(0))));
+        assert_eq!(told(&mut news, i32::MAX, 5), Some((i32::MAX, Some(i32::MAX as u32 - 1))));
+    }
+
+    #[test]
+    fn a_new_connection_tells_the_tip_anew_and_what_was_missed() {
+        let mut news = News::default();
+        assert_eq!(news.last_hash(), [0; 32]);
+        assert_eq!(told(&mut news, 100, 1), Some((100, Some(0))));
+        assert_eq!(news.last_hash(), [1; 32]);
+        news.connected();
+        assert_eq!(news.last_hash(), [0; 32]);
+        assert_eq!(told(&mut news, 100, 1), Some((100, Some(0))));
+        news.connected();
+        assert_eq!(told(&mut news, 110, 2), Some((110, Some(9))));
+    }
+
+    #[test]
+    fn download_is_told_on_a_change_and_every_minute() {
+        let mut news = News::default();
+        let mut at = |active, second| news.download(active, Duration::from_secs(second)).is_some();
+        assert!(at(true, 0));
+        assert!(!at(true, 59));
+        assert!(at(true, 60));
+        assert!(at(false, 61));
+        assert!(!at(false, 120));
+        assert!(at(false, 121));
+        news.connected();
+        assert!(news.download(false, Duration::from_secs(122)).is_some());
+    }
+}
