@@ -4,7 +4,7 @@
 # make bench  measures
 
 CARGO ?= cargo
-# Debian packages that building needs: a C compiler and linker for zstd, and the tool for the schema of bitcoin-node's IPC.
+# Debian packages that building needs: a C compiler and linker for zstd, the tool for the schema of bitcoin-node's IPC.
 PACKAGES := build-essential capnproto
 TOCSIN := target/release/tocsin
 

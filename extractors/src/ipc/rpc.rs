@@ -54,7 +54,7 @@ impl IpcRpc {
         IpcRpc { socket, calls: Mutex::new(None) }
     }
 
-    /// Executes one JSON-RPC request and returns the response, both as JSON text. Up to 16 run at once, the others wait.
+    /// Executes one JSON-RPC request and returns the response, both as JSON text. Up to 16 run at once, others wait.
     ///
     /// # Errors
     ///

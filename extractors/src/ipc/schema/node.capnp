@@ -48,8 +48,8 @@ interface Mining @0xf9c68436df3af39e {
   getTip @2 (context :Context) -> (result :BlockRef, hasResult :Bool);
   # Answers when the tip is not `currentTip`, or after `timeout` milliseconds with the tip there is. Without a tip (the
   # node shuts down, or another client interrupted) there is no result.
-  # The timeout is a Float64 there, whose default is the greatest one from v31 on, and zero before. On the wire a value is
-  # exclusive-or'ed with its default, so here are its bits, and the caller does that.
+  # The timeout is a Float64 there; its default is the greatest one from v31 on, and zero before. On the wire a value
+  # is exclusive-or'ed with its default, so here are its bits, and the caller does that.
   waitTipChanged @3 (context :Context, currentTip :Data, timeout :UInt64) -> (result :BlockRef);
 }
 
