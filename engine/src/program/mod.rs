@@ -36,6 +36,9 @@ pub enum Ended {
 /// Runs a command.
 pub fn run(arguments: Arguments) -> anyhow::Result<Ended> {
     match arguments.command {
+        Command::Run(arguments) => live::run(&arguments),
+        Command::Record(arguments) => live::record(&arguments),
+        Command::Extract(arguments) => live::extract(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),

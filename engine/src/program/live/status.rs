@@ -25,9 +25,9 @@ impl StatusBoard {
     /// the rules from what changed since the status before.
     pub fn write(&self, mut status: Status) {
         let before = self.read();
+        let entries: BTreeMap<_, _> = before.rules.iter().map(|rule| (&rule.report.name, rule)).collect();
         for rule in &mut status.rules {
-            let found = before.rules.binary_search_by(|entry| entry.report.name.cmp(&rule.report.name));
-            rule.compare(found.ok().map(|place| &before.rules[place]), status.at_ms);
+            rule.compare(entries.get(&rule.report.name).copied(), status.at_ms);
         }
         *self.newest.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(status);
     }
