@@ -44,7 +44,7 @@ pub struct Status {
     pub is_ready: bool,
     /// The nodes seen, in order of names.
     pub nodes: Vec<NodeStatus>,
-    /// The rules loaded, in order of names.
+    /// The rules loaded, in order of their files.
     pub rules: Vec<RuleEntry>,
     /// Alerts pending and firing.
     pub alerts: Vec<AlertReport>,

@@ -109,7 +109,7 @@ pub static METRICS: &[Metric] = &[
     counter("tocsin_events_undecodable_total", "Events whose fields do not decode.", &["node"],
         |status| nodes(status, |node| node.report.undecodable as f64)),
     counter("tocsin_payloads_undecodable_total", "Payloads that were no events.", &["node"],
-        |status| status.undecodable.iter().map(|(node, count)| (texts([node]), *count as f64)).collect()),
+        undecodable),
     counter("tocsin_events_lost_total", "Events missing from an extractor's numbering.",
         &["node", "extractor"],
         lost),
@@ -304,9 +304,18 @@ fn events(status: &Status) -> Vec<Sample> {
     status.nodes.iter().flat_map(of_node).collect()
 }
 
+/// Every extractor is there with 0: Prometheus does not see a series rise that begins with what was lost.
 fn lost(status: &Status) -> Vec<Sample> {
-    let sample = |((node, name), count): (&(String, String), &u64)| (texts([node, name]), *count as f64);
-    status.lost.iter().map(sample).collect()
+    let mut counts: BTreeMap<_, u64> = status.extractors.keys().map(|name| (name, 0)).collect();
+    counts.extend(status.lost.iter().map(|(name, count)| (name, *count)));
+    counts.into_iter().map(|((node, name), count)| (texts([node, name]), count as f64)).collect()
+}
+
+/// Every node is there with 0, for the same reason.
+fn undecodable(status: &Status) -> Vec<Sample> {
+    let mut counts: BTreeMap<&str, u64> = status.nodes.iter().map(|node| (&*node.report.name, 0)).collect();
+    counts.extend(status.undecodable.iter().map(|(node, count)| (node.as_str(), *count)));
+    counts.into_iter().map(|(node, count)| (texts([node]), count as f64)).collect()
 }
 
 fn reloads(status: &Status) -> Vec<Sample> {

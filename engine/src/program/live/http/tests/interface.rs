@@ -25,6 +25,19 @@ fn every_metric_of_the_table_has_a_sample() {
 }
 
 #[test]
+fn losses_are_counted_from_nought() {
+    let mut status = sample::status(now_ms());
+    status.lost.clear();
+    status.undecodable.clear();
+    let page = render(&status);
+    assert!(page.contains(r#"tocsin_events_lost_total{extractor="rpc",node="hal"} 0"#));
+    assert!(page.contains(r#"tocsin_payloads_undecodable_total{node="hal"} 0"#));
+    let page = render(&sample::status(now_ms()));
+    assert!(page.contains(r#"tocsin_events_lost_total{extractor="rpc",node="hal"} 5"#));
+    assert!(page.contains(r#"tocsin_payloads_undecodable_total{node="hal"} 6"#));
+}
+
+#[test]
 fn no_metric_names_a_key() {
     let page = render(&sample::status(now_ms()));
     for secret in ["203.0.113.7", "address", "Satoshi", "onerror", "disk full", "evry"] {
