@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod backoff;
+pub mod duration;
 pub mod ebpf;
 mod emitter;
 pub mod ipc;

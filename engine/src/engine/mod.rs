@@ -21,10 +21,12 @@ use crate::timeline::Change;
 mod fleet;
 mod library;
 mod node;
+mod report;
 
 pub use fleet::FLEET;
 pub use library::Library;
 pub use node::RuleHealth;
+pub use report::AlertReport;
 
 use fleet::Fleet;
 use node::{Held, Node, Output};
