@@ -22,6 +22,7 @@ mod fleet;
 mod library;
 mod node;
 mod report;
+mod state;
 
 pub use fleet::FLEET;
 pub use library::Library;
