@@ -335,7 +335,7 @@ fn strangers_do_not_disturb_the_node() {
     let other_network = b"\xf9\xbe\xb4\xd9version\0\0\0\0\0".to_vec();
     // No terminator of BIP 324 within the garbage that it allows.
     let noise: Vec<u8> = (0..6000_u32).map(|number| ((number * number) >> 3) as u8).collect();
-    for bytes in [too_long, no_version, other_network, noise] {
+    for bytes in [too_long, no_version, noise, other_network] {
         let mut stranger = watch.connect();
         stranger.write_all(&bytes).expect("sent");
         stranger.set_read_timeout(Some(PATIENCE)).expect("set");
@@ -345,6 +345,8 @@ fn strangers_do_not_disturb_the_node() {
     }
     let after = watch.wait_for_status("four errors", from, |status| status.errors >= 4);
     assert_eq!(after.state, State::Up as i32);
+    let last = after.last_error.expect("four");
+    assert!(last.contains("the peer is on bitcoin, expected regtest"), "{last}");
 
     // One says that it is a node too, and lies; twelve say nothing and take the room there is.
     let mut impostor = watch.connect();

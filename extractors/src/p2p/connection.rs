@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bip324::Role;
 use bip324::io::ProtocolError;
+use bitcoin::p2p::Magic;
 use tocsin_proto::pb::event::event::PeerObserverEvent;
 use tocsin_proto::pb::p2p_extractor::p2p::P2pEvent;
 use tocsin_proto::pb::p2p_extractor::{ConnectionLost, HandshakeDone, P2p};
@@ -64,8 +65,8 @@ enum End {
     Failed(io::Error),
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
-    #[error("the peer is on another network: its messages begin with {0:02x?}")]
-    OtherNetwork([u8; 4]),
+    #[error("the peer is on {}, expected {}; see `network`", network_name(*.found), network_name(*.expected))]
+    OtherNetwork { found: [u8; 4], expected: [u8; 4] },
     #[error("the v2 handshake failed: {0}")]
     Cipher(bip324::Error),
     #[error("the peer closed the connection in the v2 handshake; is it on the configured network?")]
@@ -86,11 +87,9 @@ impl End {
         match self {
             End::Closed => Some("closed"),
             End::Failed(_) => Some("failed"),
-            End::Unreadable(_) | End::OtherNetwork(_) | End::Cipher(_) | End::Deserted | End::NoHandshake => {
-                Some("unreadable")
-            }
             End::Stuck => Some("stuck"),
             End::Replaced | End::Stopped => None,
+            _ => Some("unreadable"),
         }
     }
 
@@ -313,7 +312,7 @@ where
     let (found, name) = first.split_first_chunk::<4>().expect("16 bytes");
     if name == VERSION_NAME {
         if *found != magic {
-            return Err(End::OtherNetwork(*found));
+            return Err(End::OtherNetwork { found: *found, expected: magic });
         }
         return Ok((Transport::v1(magic), first.to_vec(), Box::new(reader)));
     }
@@ -328,6 +327,13 @@ where
         }
         Err(ProtocolError::Io(error, _)) => Err(End::Failed(error)),
     }
+}
+
+/// The network whose messages begin so.
+fn network_name(magic: [u8; 4]) -> String {
+    let magic = Magic::from_bytes(magic);
+    bitcoin::Network::try_from(magic)
+        .map_or_else(|_| format!("an unknown network ({magic:x})"), |network| network.to_string())
 }
 
 fn greeting() -> Greeting {
