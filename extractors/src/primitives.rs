@@ -63,8 +63,8 @@ pub(crate) fn address_v2(entry: &AddrV2Message) -> Address {
 
 /// An address of BIP 155 from its network id and bytes; whatever does not fit its network is `Unknown`.
 ///
-/// `bitcoin` refuses the whole message for one such entry. Bitcoin Core only skips the entry, so that an attacker
-/// could hide all the others with it.
+/// `bitcoin` refuses the whole message for one such entry. Bitcoin Core only skips the entry, so that an
+/// attacker could hide all the others with it.
 pub(crate) fn bip155(network: u8, bytes: &[u8]) -> AddrV2 {
     let unknown = || AddrV2::Unknown(network, bytes.to_vec());
     match network {

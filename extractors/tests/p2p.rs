@@ -384,7 +384,8 @@ fn strangers_do_not_disturb_the_node() {
     assert_eq!(odd.count(), 0);
 }
 
-/// Writes a valid greeting, `bytes` every ten seconds, and returns how long the listener bore it. Time is not real.
+/// Writes a valid greeting, `bytes` every ten seconds, and returns how long the listener bore it. Time is not
+/// real.
 async fn drip(bytes: usize) -> Duration {
     let (bus, _received) = bus();
     let port = free_port();

@@ -14,8 +14,8 @@ const PING_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// Settings of the extractor. The node is told to connect to `listen` with `addnode=` in its bitcoin.conf.
 ///
-/// What connects is believed to be the node: the first connection is it as long as it lasts. Listen on loopback, or on
-/// an address that only the node reaches.
+/// What connects is believed to be the node: the first connection is it as long as it lasts. Listen on
+/// loopback, or on an address that only the node reaches.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -107,10 +107,11 @@ pub enum Network {
 pub enum Blocks {
     /// By hash, in `inventory_announcement`.
     Inventory,
-    /// By header, in `header_announcement`, once the node has checked the block. The first one after a handshake
-    /// comes by hash too.
+    /// By header, in `header_announcement`, once the node has checked the block. The first one after a
+    /// handshake comes by hash too.
     Headers,
-    /// As compact blocks, in `header_announcement`, before the node has checked the block. Some 20 kB a block.
+    /// As compact blocks, in `header_announcement`, before the node has checked the block. Some 20 kB a
+    /// block.
     Compact,
 }
 

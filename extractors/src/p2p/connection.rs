@@ -32,7 +32,8 @@ const WRITE_MAX: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 64 * 1024;
 /// When the bus kept us from listening for longer, pongs that came meanwhile would be measured wrongly.
 const DEAF_MAX: Duration = Duration::from_millis(10);
-/// What must be there to tell the transports apart: magic and name of the first message. A v2 peer sends 64 at least.
+/// What must be there to tell the transports apart: magic and name of the first message. A v2 peer sends 64
+/// at least.
 const FIRST_BYTES: usize = 16;
 /// Each node needs a listener of its own: the peers cannot be told apart.
 const SECOND_PEER: &str =
@@ -93,7 +94,8 @@ impl End {
         }
     }
 
-    /// True for what is no error: it happens whenever a node stops, or somebody looks whether the port is open.
+    /// True for what is no error: it happens whenever a node stops, or somebody looks whether the port is
+    /// open.
     fn is_ordinary(&self) -> bool {
         matches!(self, End::Closed | End::Replaced | End::Stopped)
     }

@@ -142,8 +142,8 @@ mod tests {
         ended: Option<Unreadable>,
     }
 
-    /// Gives `stream` to a conversation, one byte at a time until the handshake is done and one ping is sent, then in
-    /// parts as long as `parts` says, over and over.
+    /// Gives `stream` to a conversation, one byte at a time until the handshake is done and one ping is sent,
+    /// then in parts as long as `parts` says, over and over.
     fn converse(transport: Transport, stream: &[u8], parts: &[usize]) -> Outcome {
         let mut conversation = Conversation::new(transport, SETTINGS, GREETING);
         let mut outcome = Outcome::default();
@@ -253,7 +253,8 @@ mod tests {
     #[test]
     fn a_changed_packet_ends_an_encrypted_conversation() {
         let (mut bytes, ours) = encrypt(&recorded("fresh_node.bin"));
-        // The third byte of the first packet's length makes it longer than messages may be; the tenth is contents.
+        // The third byte of the first packet's length makes it longer than messages may be; the tenth is
+        // contents.
         bytes[9] ^= 1;
         let outcome = converse(ours, &bytes, &[100]);
         assert!(
@@ -375,9 +376,10 @@ mod tests {
         }
 
         #[test]
-        fn noise_over_an_encrypted_connection_ends_it(noise in proptest::collection::vec(any::<u8>(), 64..200)) {
+        fn noise_over_encryption_gives_no_event(noise in proptest::collection::vec(any::<u8>(), 64..200)) {
             let (_, ours) = encrypted();
-            // A length that is within bounds waits for more than there is, or fails its tag; none gives an event.
+            // A length that is within bounds waits for more than there is, or fails its tag; none gives an
+            // event.
             let outcome = converse(ours, &noise, &[10]);
             prop_assert_eq!(outcome.reaction, Reaction::default());
         }

@@ -1,7 +1,9 @@
-//! A peer that the node connects to (`addnode=`): how far its message handler is behind, and what it announces.
+//! A peer that the node connects to (`addnode=`): how far its message handler is behind, and what it
+//! announces.
 //!
-//! The node dials and is told nothing but what the handshake needs: we offer no services, so it asks nothing of us. Both
-//! transports are spoken. Connections are bounded in number, in time and in memory, whoever is at the other end.
+//! The node dials and is told nothing but what the handshake needs: we offer no services, so it asks nothing
+//! of us. Both transports are spoken. Connections are bounded in number, in time and in memory, whoever is at
+//! the other end.
 
 mod command;
 mod config;

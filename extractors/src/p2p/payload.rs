@@ -1,7 +1,7 @@
 //! What messages carry: decoded from, and encoded to, the bytes of a payload.
 //!
-//! Counts are checked against the protocol's limits and against what the payload can hold before anything is reserved.
-//! Bytes that follow what is expected are ignored, as Bitcoin Core ignores them.
+//! Counts are checked against the protocol's limits and against what the payload can hold before anything is
+//! reserved. Bytes that follow what is expected are ignored, as Bitcoin Core ignores them.
 
 use bitcoin::block::Header;
 use bitcoin::consensus::Decodable;

@@ -1,7 +1,7 @@
 //! Which connection is the node's: the first that was ready, for as long as it lasts.
 //!
-//! Others are answered and kept, so that the node need not dial again if a stranger was quicker, but nothing of them is
-//! reported. One of them moves up when the seat becomes free.
+//! Others are answered and kept, so that the node need not dial again if a stranger was quicker, but nothing
+//! of them is reported. One of them moves up when the seat becomes free.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 /// After this silence a newer connection from the same machine moves up.
 ///
-/// A machine that lost power does not close its connections; the node on it connects anew. A node that hangs does not.
+/// A machine that lost power does not close its connections; the node on it connects anew. A node that hangs
+/// does not.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// A connection that is ready.
@@ -74,7 +75,8 @@ impl Seat {
     }
 }
 
-/// True if the holder's machine has connected anew. On loopback there is no such machine: a silent holder hangs.
+/// True if the holder's machine has connected anew. On loopback there is no such machine: a silent holder
+/// hangs.
 fn is_gone(holder: &Candidate, candidate: &Candidate, now: Instant) -> bool {
     let is_silent = now.saturating_duration_since(holder.heard_at) >= SILENCE_MAX;
     is_silent

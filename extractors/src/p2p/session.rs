@@ -12,7 +12,8 @@ use super::command::Command;
 use super::config::Blocks;
 use super::payload::{self, PayloadError};
 
-/// The protocol version we speak: the last one without `feature` negotiation (BIP 434), of which we use nothing.
+/// The protocol version we speak: the last one without `feature` negotiation (BIP 434), of which we use
+/// nothing.
 const PROTOCOL: u32 = 70_016;
 /// First version that knows `wtxidrelay` and `sendaddrv2`.
 const PROTOCOL_WTXID: u32 = 70_016;
@@ -105,7 +106,8 @@ impl Session {
         self.peer.as_ref().filter(|_| self.phase == Phase::Up)
     }
 
-    /// True for the messages that [`Session::receive`] makes something of now; others need not be given to it.
+    /// True for the messages that [`Session::receive`] makes something of now; others need not be given to
+    /// it.
     pub fn wants(&self, command: Command) -> bool {
         match self.phase {
             Phase::Greeting => command == Command::Version,
@@ -226,9 +228,10 @@ impl Session {
     fn announce_inventory(&self, payload: &[u8], output: &mut Output) -> Result<(), PayloadError> {
         let (inventory, last_block) = payload::inv(payload)?;
         if let Some(block) = last_block.filter(|_| self.settings.blocks != Blocks::Inventory) {
-            // A node announces by headers only to peers that know the block before. Asking for this one's header
-            // tells it so: the next block comes as a header. Asking for it at once after the handshake would not do,
-            // as we know no block near the tip then, and the answer would be the oldest 2000 headers.
+            // A node announces by headers only to peers that know the block before. Asking for this one's
+            // header tells it so: the next block comes as a header. Asking for it at once after the handshake
+            // would not do, as we know no block near the tip then, and the answer would be the oldest 2000
+            // headers.
             output.messages.push((Command::GetHeaders, payload::get_header(PROTOCOL, block)));
         }
         if !inventory.is_empty() {

@@ -1,7 +1,7 @@
 //! From bytes to messages and back: the plain transport (v1) and the encrypted one (v2, BIP 324).
 //!
-//! Messages that are not wanted are skipped: over v1 without being held. Over v2 a message must be there as a whole to
-//! be decrypted. No more than one message is held, and memory grows only as bytes arrive.
+//! Messages that are not wanted are skipped: over v1 without being held. Over v2 a message must be there as a
+//! whole to be decrypted. No more than one message is held, and memory grows only as bytes arrive.
 
 use std::ops::Range;
 

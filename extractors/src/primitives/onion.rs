@@ -65,23 +65,47 @@ fn sha3_256(message: &[u8]) -> [u8; 32] {
     digest
 }
 
+/// What each round of the permutation adds to the first lane: bits of a shift register (FIPS 202, algorithm
+/// 5).
+const ROUNDS: [u64; 24] = {
+    let mut rounds = [0; 24];
+    let (mut register, mut step) = (1_u8, 0);
+    while step < 24 * 7 {
+        rounds[step / 7] |= ((register & 1) as u64) << ((1_u32 << (step % 7)) - 1);
+        register = if register & 0x80 == 0 { register << 1 } else { (register << 1) ^ 0x71 };
+        step += 1;
+    }
+    rounds
+};
+
+/// Where rho and pi carry a lane, and how far they turn it: along one path through all lanes but the first,
+/// by the triangular numbers (FIPS 202, algorithms 2 and 3).
+const PATH: [(usize, u32); 24] = {
+    let mut path = [(0, 0); 24];
+    let (mut x, mut y, mut step) = (1, 0, 0);
+    while step < 24 {
+        (x, y) = (y, (2 * x + 3 * y) % 5);
+        path[step] = (x + 5 * y, ((step + 1) * (step + 2) / 2 % 64) as u32);
+        step += 1;
+    }
+    path
+};
+
 /// The permutation of FIPS 202, section 3.3; lane (x, y) is at x + 5 y.
 fn keccak_f1600(state: &mut [u64; 25]) {
-    // Bit n of the round constants comes from a shift register (FIPS 202, algorithm 5).
-    let mut register = 1_u8;
-    for _ in 0..24 {
-        let columns: [u64; 5] = std::array::from_fn(|x| (0..5).fold(0, |sum, y| sum ^ state[x + 5 * y]));
-        for (position, lane) in state.iter_mut().enumerate() {
-            let x = position % 5;
-            *lane ^= columns[(x + 4) % 5] ^ columns[(x + 1) % 5].rotate_left(1);
+    for round in ROUNDS {
+        let columns: [u64; 5] =
+            std::array::from_fn(|x| state[x] ^ state[x + 5] ^ state[x + 10] ^ state[x + 15] ^ state[x + 20]);
+        let parity: [u64; 5] =
+            std::array::from_fn(|x| columns[(x + 4) % 5] ^ columns[(x + 1) % 5].rotate_left(1));
+        for row in state.as_chunks_mut::<5>().0 {
+            for (lane, parity) in row.iter_mut().zip(parity) {
+                *lane ^= parity;
+            }
         }
-        // rho and pi: along a fixed path through all lanes but the first, by the triangular numbers.
-        let (mut x, mut y) = (1, 0);
         let mut carried = state[1];
-        for step in 1..=24_u32 {
-            (x, y) = (y, (2 * x + 3 * y) % 5);
-            let rotated = carried.rotate_left(step * (step + 1) / 2 % 64);
-            carried = std::mem::replace(&mut state[x + 5 * y], rotated);
+        for (place, turn) in PATH {
+            carried = std::mem::replace(&mut state[place], carried.rotate_left(turn));
         }
         for row in state.as_chunks_mut::<5>().0 {
             let before = *row;
@@ -89,12 +113,7 @@ fn keccak_f1600(state: &mut [u64; 25]) {
                 row[x] ^= !before[(x + 1) % 5] & before[(x + 2) % 5];
             }
         }
-        for power in 0..7 {
-            if register & 1 == 1 {
-                state[0] ^= 1 << ((1_u32 << power) - 1);
-            }
-            register = if register & 0x80 == 0 { register << 1 } else { (register << 1) ^ 0x71 };
-        }
+        state[0] ^= round;
     }
 }
 
