@@ -441,6 +441,8 @@ fn rule_entries(engine: &Engine) -> Vec<RuleEntry> {
         every_s: rule.definition.every.as_secs_f64(),
         for_s: rule.definition.for_s.as_secs_f64(),
         keep_firing_for_s: rule.definition.keep_firing_for_s.as_secs_f64(),
+        last_evaluated_ms: 0,
+        last_failed_ms: 0,
     };
     rules.map(entry).collect()
 }

@@ -21,8 +21,14 @@ impl StatusBoard {
         self.newest.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
-    /// Replaces the status.
-    pub fn write(&self, status: Status) {
+    /// Replaces the status. Has one caller, the engine's thread. Fills in `last_evaluated_ms` and `last_failed_ms` of
+    /// the rules from what changed since the status before.
+    pub fn write(&self, mut status: Status) {
+        let before = self.read();
+        let entries: BTreeMap<_, _> = before.rules.iter().map(|rule| (&rule.report.name, rule)).collect();
+        for rule in &mut status.rules {
+            rule.compare(entries.get(&rule.report.name).copied(), status.at_ms);
+        }
         *self.newest.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(status);
     }
 }
@@ -94,6 +100,23 @@ pub struct RuleEntry {
     pub for_s: f64,
     /// How long the alert fires on without findings, in seconds.
     pub keep_firing_for_s: f64,
+    /// When a status first showed its newest evaluation; unix ms, 0 for never. Filled in by [`StatusBoard::write`].
+    pub last_evaluated_ms: u64,
+    /// When a status first showed its newest failure; unix ms, 0 for never. Filled in by [`StatusBoard::write`].
+    pub last_failed_ms: u64,
+}
+
+impl RuleEntry {
+    fn compare(&mut self, before: Option<&RuleEntry>, now_ms: u64) {
+        let since = |count: fn(&RuleEntry) -> u64, last_ms: fn(&RuleEntry) -> u64| match before {
+            Some(before) if count(before) == count(self) => last_ms(before),
+            _ if count(self) == 0 => 0,
+            _ => now_ms,
+        };
+        let evaluated = since(|rule| rule.report.health.evaluations, |rule| rule.last_evaluated_ms);
+        let failed = since(|rule| rule.report.health.failures, |rule| rule.last_failed_ms);
+        (self.last_evaluated_ms, self.last_failed_ms) = (evaluated, failed);
+    }
 }
 
 /// What an extractor last said of itself.
