@@ -298,9 +298,12 @@ impl Counts {
     }
 }
 
+/// The reply to a method that was called so often before.
+type Answers = dyn Fn(&str, u64) -> Reply + Send + Sync;
+
 #[derive(Clone)]
 struct Server {
-    answer: Arc<dyn Fn(&str, u64) -> Reply + Send + Sync>,
+    answer: Arc<Answers>,
     counts: Arc<Mutex<Counts>>,
 }
 
