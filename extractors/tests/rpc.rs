@@ -131,9 +131,30 @@ fn with_cookie(node: &Node) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_node_answers_all_methods_and_nothing_in_the_answers_is_odd() {
     let node = Node::start(&["-test=addrman"]);
+    check_all_methods(&node, with_cookie(&node)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_it_does_over_its_socket_and_it_is_found_again_there() {
+    let mut node = Node::start_ipc(&["-test=addrman"]);
+    let config = json!({"transport": "ipc", "socket": node.socket()});
+    check_all_methods(&node, config.clone()).await;
+
+    let mut watch = Watch::start(config, &["uptime"]);
+    watch.until_call("uptime", Outcome::Ok).await;
+    node.kill();
+    watch.until_call("uptime", Outcome::Unreachable).await;
+    watch.until_state(State::Waiting, "node.sock").await;
+    node.start_again();
+    watch.until_state(State::Up, "node.sock").await;
+    watch.until_call("uptime", Outcome::Ok).await;
+    watch.end().await;
+}
+
+async fn check_all_methods(node: &Node, config: Value) {
     node.mine(3);
     node.rpc("addpeeraddress", json!(["11.20.30.41", 8333, true]));
-    let mut watch = Watch::start(with_cookie(&node), &METHODS);
+    let mut watch = Watch::start(config, &METHODS);
     let mut kinds = BTreeMap::new();
     let mut calls = BTreeMap::new();
     watch
