@@ -418,6 +418,7 @@ fn wrong(method: &str) -> Reply {
             result(r#"[{"height":"7"},{"height":7,"hash":"00","branchlen":0,"status":"active"}]"#)
         }
         "getrawaddrman" => Reply::Raw(http("200 OK", "\u{0}\u{1}\u{2}")),
+        "estimatesmartfee" => Reply::ThenClose("\u{0}\u{1}\u{2}".to_string()),
         _ => Reply::Raw(http("500 Internal Server Error", r#"{"error":{"code":-8,"message":"no"}}"#)),
     }
 }
@@ -450,6 +451,7 @@ async fn whatever_a_server_answers_nothing_stops_and_the_others_go_on() {
         ("getchaintxstats", Outcome::Malformed, "HTTP status 500"),
         ("getchaintips", Outcome::Ok, ""),
         ("getrawaddrman", Outcome::Malformed, "no JSON-RPC"),
+        ("estimatesmartfee", Outcome::Malformed, "no HTTP"),
         ("getaddrmaninfo", Outcome::Error, "no (error -8)"),
     ] {
         let call = &seen[method];
@@ -519,6 +521,22 @@ async fn a_call_on_a_connection_that_breaks_before_the_answer_is_made_once_more(
         assert_eq!(call.outcome(), Outcome::Ok, "{call:?}");
     }
     assert!(server.counts().calls["uptime"] >= 5, "one of them twice");
+    watch.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn something_else_that_listens_there_does_not_pass_for_the_node() {
+    let (config, _server) = Server::start(|_, number| match number {
+        0..3 => Reply::ThenClose("SSH-2.0-OpenSSH\r\n".to_string()),
+        3..5 => Reply::Raw(http("200 OK", "<html>")),
+        _ => result("81"),
+    })
+    .await;
+    let mut watch = Watch::start(config, &["uptime"]);
+    let waiting = watch.until_state(State::Waiting, "no HTTP").await;
+    assert!(waiting.errors > 0, "{waiting:?}");
+    watch.until_state(State::Waiting, "no JSON-RPC").await;
+    watch.until_state(State::Up, "").await;
     watch.end().await;
 }
 

@@ -94,13 +94,14 @@ impl Http {
         }
     }
 
-    /// Sends a request; once more if the connection broke, as an idle one may just have been closed by the node.
+    /// Sends a request; once more if the connection broke, as an idle one may just have been closed by the
+    /// node.
     async fn send(&self, request: &str, login: &Login) -> Result<Response, CallError> {
         match self.send_once(request, login).await {
             Err(error) if !error.is_connect() && !error.is_timeout() => {
-                self.send_once(request, login).await.map_err(unreachable)
+                self.send_once(request, login).await.map_err(|error| unanswered(&error))
             }
-            other => other.map_err(unreachable),
+            other => other.map_err(|error| unanswered(&error)),
         }
     }
 
@@ -115,16 +116,17 @@ impl Http {
     }
 }
 
-/// The first cause, such as `Connection refused`; what is around it names the address again.
-fn unreachable(error: reqwest::Error) -> CallError {
-    let error = error.without_url();
-    let mut cause = error.source();
-    let mut text = error.to_string();
-    while let Some(deeper) = cause {
-        text = deeper.to_string();
-        cause = deeper.source();
+/// Says the first cause, such as `Connection refused`; what is around it only names the address again.
+fn unanswered(error: &reqwest::Error) -> CallError {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let is_no_http = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+    };
+    let text = causes.clone().last().map_or_else(|| "no answer".to_string(), ToString::to_string);
+    match causes.into_iter().any(is_no_http) {
+        true => CallError::Malformed(format!("the answer is no HTTP: {text}")),
+        false => CallError::Unreachable(text),
     }
-    CallError::Unreachable(text)
 }
 
 async fn read_body(mut response: Response) -> Result<Vec<u8>, CallError> {
@@ -178,7 +180,8 @@ impl Credentials {
     }
 }
 
-/// The first line of a small file. A missing one counts as a node that is not there: it deletes its cookie at the end.
+/// The first line of a small file. A missing one counts as a node that is not there: it deletes its cookie at
+/// the end.
 async fn first_line(path: &Path) -> Result<String, CallError> {
     let failed = |error: std::io::Error| {
         let text = format!("{}: {error}", path.display());

@@ -46,8 +46,8 @@ const FEE_TARGETS: &[&str] = &[
     r#"[144,"conservative"]"#,
 ];
 
-/// All of them. Cheap ones are polled every ten seconds; `getchaintips` walks the whole block index and `getrawaddrman`
-/// answers with tens of megabytes.
+/// All of them. Cheap ones are polled every ten seconds; `getchaintips` walks the whole block index and
+/// `getrawaddrman` answers with tens of megabytes.
 pub static METHODS: [Method; 13] = [
     method(UPTIME, 10, NONE, decode::uptime),
     method("getpeerinfo", 10, NONE, decode::peer_infos),

@@ -1,4 +1,5 @@
-//! JSON-RPC over the Cap'n Proto socket of bitcoin-node (`Rpc.executeRpc`): no cookie, no queue of HTTP requests.
+//! JSON-RPC over the Cap'n Proto socket of bitcoin-node (`Rpc.executeRpc`): no cookie, no queue of HTTP
+//! requests.
 
 use std::path::PathBuf;
 
@@ -23,7 +24,8 @@ impl Ipc {
         self.place.clone()
     }
 
-    /// Sends a request and returns the answer's text. All that is not an answer counts as a node that is not there.
+    /// Sends a request and returns the answer's text. All that is not an answer counts as a node that is not
+    /// there.
     pub async fn exchange(&self, request: String) -> Result<Vec<u8>, CallError> {
         let answer = self.rpc.execute(request).await.map_err(CallError::Unreachable)?;
         if answer.len() > ANSWER_BYTES_MAX {

@@ -1,6 +1,8 @@
-//! When each method is called: each on its own beat, none waits for another, none while the node is not there.
+//! When each method is called: each on its own beat, none waits for another, none while the node is not
+//! there.
 //!
-//! One task a method, so at most one call of a method is under way. One more task finds the node again when it is lost.
+//! One task a method, so at most one call of a method is under way. One more task finds the node again when
+//! it is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +27,8 @@ use crate::{Backoff, Emitter};
 
 /// First calls are this far apart: a node that just started has other things to do.
 const SPREAD: Duration = Duration::from_millis(50);
-/// A method that timed out is tried again after at most this: each try may block one more of the node's threads.
+/// A method that timed out is tried again after at most this: each try may block one more of the node's
+/// threads.
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
 /// Larger answers are decoded apart from the tasks that wait for sockets.
 const DECODE_HERE_BYTES_MAX: usize = 256 << 10;
@@ -211,9 +214,16 @@ impl Link {
                 self.emitter.error(format!("{}: {error}", method.name));
                 return Next::Later;
             }
-            CallError::Answer { .. } | CallError::Malformed(_) => {
+            CallError::Answer { .. } => {
                 self.reached(seen);
                 self.emitter.error(format!("{}: {error}", method.name));
+            }
+            CallError::Malformed(_) => {
+                self.emitter.error(format!("{}: {error}", method.name));
+                if !seen.is_up {
+                    // It may be anything that listens there.
+                    self.lost(seen, format!("the node at {place} to answer ({error})"));
+                }
             }
         }
         Next::OnTime

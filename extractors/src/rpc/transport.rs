@@ -58,7 +58,8 @@ impl Transport {
         }
     }
 
-    /// Sends the text of a JSON-RPC request and returns the text of the answer, of at most [`ANSWER_BYTES_MAX`].
+    /// Sends the text of a JSON-RPC request and returns the text of the answer, of at most
+    /// [`ANSWER_BYTES_MAX`].
     ///
     /// The answer may still be a JSON-RPC error. Takes as long as it takes: the caller sets the limit.
     pub async fn exchange(&self, request: String) -> Result<Vec<u8>, CallError> {

@@ -49,8 +49,8 @@ struct Tables<'a> {
     tried: &'a RawValue,
 }
 
-/// `getrawaddrman`. Up to 82,000 entries, some 20 MB of text: read entry by entry, as all of them as JSON values would
-/// take ten times as much.
+/// `getrawaddrman`. Up to 82,000 entries, some 20 MB of text: read entry by entry, as all of them as JSON
+/// values would take ten times as much.
 pub fn addrman(answer: &Answer<'_>) -> Result<RpcEvent, Odd> {
     let tables: Tables<'_> =
         serde_json::from_str(answer.result.get()).map_err(|error| Odd::unreadable(answer.method, &error))?;

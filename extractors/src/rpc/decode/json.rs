@@ -1,7 +1,8 @@
-//! Reading JSON whose fields may be missing, renamed or of another type: one odd field costs no more than itself.
+//! Reading JSON whose fields may be missing, renamed or of another type: one odd field costs no more than
+//! itself.
 //!
-//! What is odd is noted under its path. Paths hold names of our own only, never text of the answer, so that the same
-//! oddity of a hundred peers is one line of the log.
+//! What is odd is noted under its path. Paths hold names of our own only, never text of the answer, so that
+//! the same oddity of a hundred peers is one line of the log.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,8 @@
 //! From an answer to the event it is: pure, one function a method.
 //!
-//! Versions 25 to 31.99 of Bitcoin Core are read alike. A field that only some versions have is absent or zero without
-//! a word; one that all have and that is missing or of another type is zero and noted. An answer that lacks what it is
-//! about is refused, since zeros in its place would be read as facts.
+//! Versions 25 to 31.99 of Bitcoin Core are read alike. A field that only some versions have is absent or
+//! zero without a word; one that all have and that is missing or of another type is zero and noted. An answer
+//! that lacks what it is about is refused, since zeros in its place would be read as facts.
 
 mod addrman;
 mod chain;

@@ -40,7 +40,8 @@ fn peer_info(peer: Object<'_>) -> Result<PeerInfo, Odd> {
         bip152_hb_to: peer.field("bip152_hb_to"),
         bip152_hb_from: peer.field("bip152_hb_from"),
         starting_height: peer.maybe("startingheight").unwrap_or_default(),
-        // Before Bitcoin Core 26 a peer that is just leaving lacks these two; -1 is the node's own word for unknown.
+        // Before Bitcoin Core 26 a peer that is just leaving lacks these two; -1 is the node's own word for
+        // unknown.
         synced_headers: peer.maybe("synced_headers").unwrap_or(-1),
         synced_blocks: peer.maybe("synced_blocks").unwrap_or(-1),
         inflight: peer.list("inflight"),

@@ -1,4 +1,5 @@
-//! Answers recorded from a node of version 31.99, answers as older versions give them, and answers that make no sense.
+//! Answers recorded from a node of version 31.99, answers as older versions give them, and answers that make
+//! no sense.
 
 use std::path::{Path, PathBuf};
 
@@ -220,7 +221,11 @@ proptest! {
 
     /// Replacing one value in a good answer is noticed or harmless, and at most the answer is refused.
     #[test]
-    fn no_changed_value_makes_decoding_panic(value in any_json(), number in 0..METHODS.len(), at in 0..400usize) {
+    fn no_changed_value_makes_decoding_panic(
+        value in any_json(),
+        number in 0..METHODS.len(),
+        at in 0..400usize,
+    ) {
         let mut answer = recorded(METHODS[number].name);
         let is_changed = replace(&mut answer, at, &value).is_none();
         let decoded = decode_value(METHODS[number].name, json!([]), &answer);
@@ -228,7 +233,11 @@ proptest! {
     }
 
     #[test]
-    fn no_changed_text_makes_decoding_panic(number in 0..METHODS.len(), at in 0..5000usize, byte in any::<u8>()) {
+    fn no_changed_text_makes_decoding_panic(
+        number in 0..METHODS.len(),
+        at in 0..5000usize,
+        byte in any::<u8>(),
+    ) {
         let mut text = recorded(METHODS[number].name).to_string().into_bytes();
         let at = at % text.len();
         text[at] = byte;
