@@ -20,14 +20,12 @@ use super::record::{self, Body, Record};
 pub fn event(record: &Record<'_>, raw: RawTransactions) -> PeerObserverEvent {
     let event = match record.body {
         Body::Message(message) => EbpfEvent::Message(message_event(&message, raw)),
-        Body::InboundConnection(c) => connection(Conn::Inbound(InboundConnection {
-            conn: conn(&c),
-            existing_connections: c.number,
-        })),
-        Body::OutboundConnection(c) => connection(Conn::Outbound(OutboundConnection {
-            conn: conn(&c),
-            existing_connections: c.number,
-        })),
+        Body::InboundConnection(c) => {
+            connection(Conn::Inbound(InboundConnection { conn: conn(&c), existing_connections: c.number }))
+        }
+        Body::OutboundConnection(c) => {
+            connection(Conn::Outbound(OutboundConnection { conn: conn(&c), existing_connections: c.number }))
+        }
         Body::ClosedConnection(c) => {
             connection(Conn::Closed(ClosedConnection { conn: conn(&c), time_established: c.number }))
         }

@@ -44,9 +44,10 @@ impl Identity {
     /// A user by name or number, from the text of /etc/passwd and /etc/group.
     pub fn of_user(user: &str, passwd: &str, group: &str) -> Option<Self> {
         let fields = |line: &'_ str| -> Vec<String> { line.split(':').map(str::to_string).collect() };
-        let entry = passwd.lines().map(fields).find(|entry| {
-            entry.len() > 3 && (entry[0] == user || entry[2] == user)
-        })?;
+        let entry = passwd
+            .lines()
+            .map(fields)
+            .find(|entry| entry.len() > 3 && (entry[0] == user || entry[2] == user))?;
         let is_member = |members: &str| members.split(',').any(|member| member == entry[0]);
         let groups = group.lines().map(fields).filter(|group| group.len() > 3 && is_member(&group[3]));
         Some(Identity {
@@ -102,7 +103,8 @@ mod tests {
 
     #[test]
     fn the_user_of_a_process_is_the_effective_one() {
-        let status = "Name:\tbitcoind\nUid:\t1\t107\t3\t4\nGid:\t5\t112\t7\t8\nGroups:\t112 4 \nVmRSS:\t1 kB\n";
+        let status =
+            "Name:\tbitcoind\nUid:\t1\t107\t3\t4\nGid:\t5\t112\t7\t8\nGroups:\t112 4 \nVmRSS:\t1 kB\n";
         let identity = Identity { uid: 107, gid: 112, groups: vec![112, 4] };
         assert_eq!(Identity::of_status(status), Some(identity));
         assert_eq!(Identity::of_status("Uid:\t1\n"), None);

@@ -108,7 +108,8 @@ impl Programs {
     }
 
     fn set_capture(&self, config: &Config) -> Result<(), libbpf_rs::Error> {
-        let limits = [config.capture.payload_bytes, config.capture.block_bytes].map(u32::to_ne_bytes).concat();
+        let limits =
+            [config.capture.payload_bytes, config.capture.block_bytes].map(u32::to_ne_bytes).concat();
         match self.map("capture") {
             Some(map) => map.update(&0u32.to_ne_bytes(), &limits, MapFlags::ANY),
             None => Ok(()),

@@ -38,9 +38,11 @@ impl Process {
         };
         let process = Process::read(pid, config.binary.as_deref())?;
         match &config.binary {
-            Some(binary) if !runs(pid, binary) => {
-                Err(format!("process {pid} to run {}; it runs {}", binary.display(), process.binary.display()))
-            }
+            Some(binary) if !runs(pid, binary) => Err(format!(
+                "process {pid} to run {}; it runs {}",
+                binary.display(),
+                process.binary.display()
+            )),
             _ => Ok(process),
         }
     }
@@ -49,12 +51,14 @@ impl Process {
         let started = started(pid).ok_or_else(|| format!("process {pid}"))?;
         let exe = exe_link(pid);
         let file = identity(&exe);
-        let binary = match (fs::read_link(&exe), binary) {
-            (Ok(path), _) => path,
-            (Err(_), Some(binary)) => binary.to_path_buf(),
-            (Err(error), None) => {
-                return Err(format!("the right to read {}: {error}; set `binary`", exe.display()));
-            }
+        let claimed = || claimed_binary(pid);
+        let binary = match fs::read_link(&exe) {
+            Ok(path) => path,
+            // Attaching to a file that the process does not run does no harm: it gives no events.
+            Err(error) => binary
+                .map(Path::to_path_buf)
+                .or_else(claimed)
+                .ok_or_else(|| format!("the right to read {}: {error}; set `binary`", exe.display()))?,
         };
         let attach_to = if file.is_some() { exe } else { binary.clone() };
         Ok(Process { pid, binary, attach_to, started, file })
@@ -74,6 +78,16 @@ impl Process {
 
 fn exe_link(pid: u32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/exe"))
+}
+
+/// The program a process of our own user was started as, by its own account. The link to the file it runs stays closed
+/// to us if it has capabilities that we gave up, as a node that runs as root does.
+fn claimed_binary(pid: u32) -> Option<PathBuf> {
+    let owner = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    let command_line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let program = command_line.split(|byte| *byte == 0).next()?;
+    let path = PathBuf::from(String::from_utf8_lossy(program).into_owned());
+    (owner == rustix::process::geteuid().as_raw() && path.is_absolute()).then_some(path)
 }
 
 /// Device and inode of a file.

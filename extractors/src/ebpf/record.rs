@@ -4,6 +4,7 @@
 //! end. Numbers are in the machine's byte order.
 
 /// Bytes of a message record before the payload.
+#[cfg(test)]
 const MESSAGE_BYTES: usize = 200;
 const ADDR_BYTES: usize = 128;
 const CONN_TYPE_BYTES: usize = 24;
@@ -250,6 +251,7 @@ pub fn read(bytes: &[u8]) -> Option<Record<'_>> {
 }
 
 /// Bytes of `record` that mean something: a message's record has room for the largest payload of its class.
+#[cfg(test)]
 pub fn used(record: &[u8]) -> &[u8] {
     match read(record).map(|record| record.body) {
         Some(Body::Message(message)) => &record[..MESSAGE_BYTES + message.payload.len()],

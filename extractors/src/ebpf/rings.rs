@@ -105,9 +105,9 @@ impl Intake {
                 self.last_at = decoded.at;
                 self.order.push(decoded.at, decoded.event);
                 let unread = (0..record::UNREAD.len()).filter(|bit| decoded.unread >> bit & 1 == 1);
-                self.errors.extend(unread.map(|bit| {
-                    format!("the node's memory could not be read: {}", record::UNREAD[bit])
-                }));
+                self.errors.extend(
+                    unread.map(|bit| format!("the node's memory could not be read: {}", record::UNREAD[bit])),
+                );
             }
             Ok(None) => self.errors.push("a record that is none".to_string()),
             Err(_) => self.errors.push("a record whose decoder panicked".to_string()),

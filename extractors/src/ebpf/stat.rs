@@ -44,13 +44,13 @@ impl Stat {
 mod tests {
     use super::*;
 
-    const TAIL: &str = "S 1 2 3 0 -1 4194304 10 20 30 40 250 75 0 0 20 0 18 0 123456 1 2 18446744073709551615";
+    const TAIL: &str =
+        "S 1 2 3 0 -1 4194304 10 20 30 40 250 75 0 0 20 0 18 0 123456 1 2 18446744073709551615";
 
     #[track_caller]
     fn check(line: &str, name: &str) {
         let stat = Stat::parse(line.as_bytes()).expect("a line");
-        let expected =
-            Stat { name: name.to_string(), state: 'S', user: 250, system: 75, started: 123_456 };
+        let expected = Stat { name: name.to_string(), state: 'S', user: 250, system: 75, started: 123_456 };
         assert_eq!(stat, expected);
     }
 

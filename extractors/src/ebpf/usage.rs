@@ -27,7 +27,9 @@ impl Reading {
     /// Reads a process. What cannot be read is left out.
     pub fn of(pid: u32, at_s: f64) -> Self {
         let mut threads = BTreeMap::new();
-        for entry in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().take(THREADS_MAX) {
+        for entry in
+            fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().take(THREADS_MAX)
+        {
             let thread = entry.file_name().to_str().and_then(|name| name.parse().ok());
             let stat = fs::read(entry.path().join("stat")).ok().and_then(|line| Stat::parse(&line));
             threads.extend(thread.zip(stat));
@@ -75,7 +77,10 @@ mod tests {
     fn a_share_is_what_was_used_over_the_interval() {
         let before = Reading {
             at_s: 100.0,
-            threads: BTreeMap::from([(1, thread("b-msghand", 1000, 500, 7)), (2, thread("b-net", 50, 50, 7))]),
+            threads: BTreeMap::from([
+                (1, thread("b-msghand", 1000, 500, 7)),
+                (2, thread("b-net", 50, 50, 7)),
+            ]),
             ..Reading::default()
         };
         let now = Reading {
