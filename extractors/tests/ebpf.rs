@@ -353,8 +353,6 @@ fn a_node_that_was_killed_and_started_again_is_attached_to_again() {
     alice.start_again();
     assert_ne!(alice.pid(), first);
     extractor.probes(alice.pid());
-    extractor.receive();
-    extractor.events.clear();
     connect(&bob, &alice);
     extractor.message("version", true);
     alice.stop();
@@ -546,7 +544,17 @@ fn the_thread_becomes_the_nodes_user_and_still_attaches_to_a_restarted_node() {
     let second = node.start(&peer);
     let probes = extractor.probes(second);
     assert!(probes.binary.ends_with("/bitcoind") && probes.attached.len() == 13, "{probes:?}");
-    extractor.events.clear();
-    extractor.message("ping", true);
+    eventually(PATIENCE, "a message of the second node", || {
+        peer.rpc("ping", json!([]));
+        extractor.receive();
+        let is_attach =
+            |event: &Event| matches!(ebpf_event(event), Some(EbpfEvent::Probes(p)) if p.pid == second);
+        extractor
+            .events
+            .iter()
+            .skip_while(|event| !is_attach(event))
+            .find(|event| is_message(event))
+            .map(|_| ())
+    });
     extractor.stop();
 }

@@ -19,10 +19,11 @@ use crate::{Backoff, Emitter};
 
 /// How long to sleep when the rings are empty. Shorter than the engine waits for late events by far.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How often to look at the process, the counters and the clocks.
+/// How often to look at the counters and the clocks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often to look for a process: a node opens its connections a second or more after it starts.
-const SEARCH_EVERY: Duration = Duration::from_millis(250);
+/// How often to look for the process, and whether it still runs: a node without blocks opens its connections half a
+/// second after it starts, others take seconds.
+const SEARCH_EVERY: Duration = Duration::from_millis(100);
 
 /// Reads until told to stop.
 pub fn run(config: &Config, emitter: &Emitter, shutdown: &CancellationToken) {
@@ -101,7 +102,7 @@ impl<'a> Session<'a> {
     fn watch(&mut self, process: &Process, attached: Attached, shutdown: &CancellationToken) {
         self.announce(process, &attached);
         self.clock = Clock::read();
-        let mut looked_at = Instant::now();
+        let (mut looked_at, mut seen_at) = (Instant::now(), Instant::now());
         let mut usage = Reading::of(process.pid, seconds());
         while !shutdown.is_cancelled() {
             let pass = self.rings.read();
@@ -111,10 +112,14 @@ impl<'a> Session<'a> {
                 looked_at = Instant::now();
                 self.clock = Clock::read();
                 self.report_drops();
+                self.report_usage(process, &mut usage);
+            }
+            if seen_at.elapsed() >= SEARCH_EVERY {
+                seen_at = Instant::now();
                 if !process.is_running() {
+                    self.emitter.waiting(format!("the node to start again: process {} ended", process.pid));
                     break;
                 }
-                self.report_usage(process, &mut usage);
             }
             if !is_behind {
                 std::thread::sleep(PAUSE);
