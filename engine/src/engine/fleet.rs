@@ -89,6 +89,12 @@ impl Fleet {
         self.rules.iter().find(|fleet| fleet.rule == rule).map(|fleet| &fleet.health)
     }
 
+    /// Alerts of a fleet rule, by node.
+    pub fn alerts(&self, rule: RuleId) -> impl Iterator<Item = (&str, &Alerts)> {
+        let rules = self.rules.iter().filter(move |fleet| fleet.rule == rule);
+        rules.flat_map(|fleet| fleet.alerts.iter().map(|(node, alerts)| (node.as_str(), alerts)))
+    }
+
     /// Alerts of a fleet rule now firing.
     pub fn firing(&self, rule: RuleId) -> usize {
         let alerts =

@@ -21,10 +21,13 @@ use crate::timeline::Change;
 mod fleet;
 mod library;
 mod node;
+mod report;
+mod state;
 
 pub use fleet::FLEET;
 pub use library::Library;
 pub use node::RuleHealth;
+pub use report::AlertReport;
 
 use fleet::Fleet;
 use node::{Held, Node, Output};
