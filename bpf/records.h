@@ -21,8 +21,9 @@
 /* Misbehaviours are up to 128 characters. */
 #define MISBEHAVIOR_BYTES 136
 
-/* Payload a message record has room for, by size class. MAX_PROTOCOL_MESSAGE_LENGTH in Core's net.h is 4,000,000. */
-#define SMALL_BYTES 256
+/* Payload a message record has room for, by size class: most transactions and announcements, nearly all of them, lists
+ * of addresses, anything. MAX_PROTOCOL_MESSAGE_LENGTH in Core's net.h is 4,000,000. */
+#define SMALL_BYTES 512
 #define MEDIUM_BYTES 4096
 #define LARGE_BYTES 65536
 #define HUGE_BYTES 4000000

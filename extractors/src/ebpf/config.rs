@@ -98,14 +98,14 @@ impl Capture {
 }
 
 /// Memory of the rings between node and extractor in KiB, rounded up to a power of two. Not swapped, and taken as long
-/// as the extractor runs: 51 MiB by default. Rings that nothing can come into are left out. What finds its ring full is
+/// as the extractor runs: 59 MiB by default. Rings that nothing can come into are left out. What finds its ring full is
 /// lost and counted.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rings {
-    /// Messages of up to 256 bytes, and what is known of longer ones whose ring is full. By default for 9,000.
+    /// Messages of up to 512 bytes, and what is known of longer ones whose ring is full. By default for 11,000.
     pub small_messages: u32,
-    /// Messages of up to 4 KiB. By default for 970.
+    /// Messages of up to 4 KiB. By default for 1,900.
     pub medium_messages: u32,
     /// Messages of up to 64 KiB. By default for 127.
     pub large_messages: u32,
@@ -113,7 +113,7 @@ pub struct Rings {
     pub huge_messages: u32,
     /// Connections. By default for 5,200.
     pub connections: u32,
-    /// Changes of the mempool. By default for 20,000: a block may remove some 7,000 transactions at once.
+    /// Changes of the mempool. By default for 21,000: a block may remove some 7,000 transactions at once.
     pub mempool: u32,
     /// Connected blocks.
     pub validation: u32,
@@ -124,8 +124,8 @@ pub struct Rings {
 impl Default for Rings {
     fn default() -> Self {
         Rings {
-            small_messages: 4096,
-            medium_messages: 4096,
+            small_messages: 8192,
+            medium_messages: 8192,
             large_messages: 8192,
             huge_messages: 32_768,
             connections: 1024,

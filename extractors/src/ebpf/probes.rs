@@ -186,8 +186,8 @@ fn rings(config: &Config) -> Vec<Ring> {
     let utxocache = config.rings.utxocache.unwrap_or(if has(Group::Coins) { 8192 } else { 256 });
     let sizes = config.rings;
     vec![
-        ring("small_messages", sizes.small_messages, 200 + 256, has(Group::Messages)),
-        ring("medium_messages", sizes.medium_messages, 200 + 4096, takes(256)),
+        ring("small_messages", sizes.small_messages, 200 + 512, has(Group::Messages)),
+        ring("medium_messages", sizes.medium_messages, 200 + 4096, takes(512)),
         ring("large_messages", sizes.large_messages, 200 + 65_536, takes(4096)),
         ring("huge_messages", sizes.huge_messages, 200 + 4_000_000, takes(65_536)),
         ring("connections", sizes.connections, 192, has(Group::Connections)),
@@ -223,14 +223,14 @@ mod tests {
     #[test]
     fn all_rings_together_are_as_large_as_documented() {
         let sum: u32 = used(&Config::default()).iter().map(|(_, size)| size).sum();
-        assert_eq!(sum / 1024, 4096 + 4096 + 8192 + 32_768 + 1024 + 2048 + 256 + 256);
+        assert_eq!(sum / 1024, 8192 + 8192 + 8192 + 32_768 + 1024 + 2048 + 256 + 256);
     }
 
     #[test]
     fn rings_that_nothing_can_come_into_are_left_out() {
-        let capture = Capture { payload_bytes: 256, block_bytes: 4096, ..Capture::default() };
+        let capture = Capture { payload_bytes: 512, block_bytes: 4096, ..Capture::default() };
         let config = Config { groups: vec![Group::Messages], capture, ..Config::default() };
-        assert_eq!(used(&config), [("small_messages", 4 << 20), ("medium_messages", 4 << 20)]);
+        assert_eq!(used(&config), [("small_messages", 8 << 20), ("medium_messages", 8 << 20)]);
     }
 
     #[test]
