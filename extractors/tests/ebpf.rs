@@ -177,6 +177,16 @@ fn coinbase(node: &Node, block: &str) -> (OutPoint, u64) {
     (OutPoint { txid, vout: 0 }, transaction.output[0].value.to_sat())
 }
 
+/// Mines a block whose second transaction has 9,000 outputs: 280 kB, more than the largest class but one takes.
+fn mine_large_block(node: &Node) -> (Transaction, Vec<u8>) {
+    let blocks = node.mine(101);
+    let (previous, value) = coinbase(node, &blocks[0]);
+    let mut large = spend(previous, value, 10_000_000);
+    large.output = vec![TxOut { value: Amount::from_sat(1_000), ..large.output[0].clone() }; 9_000];
+    let mined = node.rpc("generateblock", json!(["raw(51)#8lvh9jxk", [serialize_hex(&large)]]));
+    (large, reversed(mined["hash"].as_str().expect("a hash")))
+}
+
 fn reversed(hash: &str) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..hash.len() / 2)
         .map(|byte| u8::from_str_radix(&hash[2 * byte..2 * byte + 2], 16).expect("hexadecimal"))
@@ -302,17 +312,7 @@ fn a_large_block_arrives_whole_and_a_cut_one_keeps_its_header() {
         return;
     }
     let (alice, bob) = (Node::start(&[]), Node::start(&[]));
-    let blocks = alice.mine(101);
-    let (previous, value) = coinbase(&alice, &blocks[0]);
-    let mut large = spend(previous, value, 10_000_000);
-    // 300 kB: more than the largest class but one.
-    large.output = vec![large.output[0].clone(); 9_000];
-    for output in &mut large.output {
-        output.value = Amount::from_sat(1_000);
-    }
-    let transactions = json!([serialize_hex(&large)]);
-    let mined = alice.rpc("generateblock", json!(["raw(51)#8lvh9jxk", transactions]));
-    let hash = reversed(mined["hash"].as_str().expect("a hash"));
+    let (large, hash) = mine_large_block(&alice);
 
     let mut whole = Extractor::of(&bob);
     let mut cut_config = config(&alice);
@@ -436,14 +436,19 @@ fn what_a_tiny_ring_cannot_hold_is_counted() {
     tiny.rings.utxocache = Some(4);
     let mut extractor = Extractor::start(tiny);
     extractor.probes(node.pid());
-    // Each block adds a coin and spends none; a page holds some 50. The blocks come faster than the reader looks.
-    node.mine(400);
-    let lost = eventually(PATIENCE, "a report of the loss", || {
+    // A page holds 51 coins; a block's come within milliseconds.
+    mine_large_block(&node);
+    let count = |extractor: &mut Extractor| {
         extractor.receive();
+        let is_coin = |event: &&Event| matches!(ebpf_event(event), Some(EbpfEvent::Utxocache(_)));
         let lost: u64 = extractor.events.iter().filter_map(lost).sum();
-        (lost > 0).then_some(lost)
+        (extractor.events.iter().filter(is_coin).count() as u64, lost)
+    };
+    let (seen, lost) = eventually(PATIENCE, "9,000 coins, seen or lost", || {
+        let (seen, lost) = count(&mut extractor);
+        (seen + lost >= 9_000).then_some((seen, lost))
     });
-    println!("lost {lost}");
+    assert!(seen > 0 && lost > 0, "{seen} seen, {lost} lost");
     extractor.stop();
 }
 

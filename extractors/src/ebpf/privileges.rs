@@ -65,27 +65,33 @@ impl Identity {
     }
 }
 
-/// Becomes `identity` and keeps CAP_BPF and CAP_PERFMON, as far as they are there, and nothing else; this thread and
-/// those it starts later. Returns what remains, for the log.
-pub fn drop_to(identity: Option<&Identity>) -> Result<String, String> {
-    let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
-    let own = Uid::from_raw(rustix::process::geteuid().as_raw());
-    let other = identity.filter(|identity| identity.uid != own.as_raw());
-    if let Some(identity) = other {
-        let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-        let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
-        set_keep_capabilities(true).map_err(failed("keeping capabilities"))?;
-        set_thread_groups(&groups).map_err(failed("setting groups"))?;
-        set_thread_res_gid(gid, gid, gid).map_err(failed("setting the group"))?;
-        set_thread_res_uid(uid, uid, uid).map_err(failed("setting the user"))?;
+/// Becomes another user and gives up what needs no other: this thread and those it starts later.
+///
+/// Fails if it may not, as a user other than root may not; capabilities are the same as before then.
+pub fn become_identity(identity: &Identity) -> Result<(), String> {
+    if identity.uid == rustix::process::geteuid().as_raw() {
+        return Ok(());
     }
+    let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    set_keep_capabilities(true).map_err(failed("keeping capabilities"))?;
+    set_thread_groups(&groups).map_err(failed("setting groups"))?;
+    set_thread_res_gid(gid, gid, gid).map_err(failed("setting the group"))?;
+    set_thread_res_uid(uid, uid, uid).map_err(failed("setting the user"))
+}
+
+/// Keeps CAP_BPF and CAP_PERFMON, as far as they are there, and no other capability; nothing the thread starts can get
+/// more again. Returns what remains, for the log.
+pub fn drop_capabilities() -> Result<String, String> {
+    let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     let there = capabilities(None).map_err(failed("reading capabilities"))?;
     let kept = there.permitted.intersection(KEPT);
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets).map_err(failed("giving up capabilities"))?;
     set_no_new_privs(true).map_err(failed("setting no_new_privs"))?;
-    let uid = other.map_or(own.as_raw(), |identity| identity.uid);
     let names: Vec<&str> = kept.iter_names().map(|(name, _)| name).collect();
+    let uid = rustix::process::geteuid().as_raw();
     Ok(format!("user {uid}, capabilities {}", names.join(" and ")))
 }
 
@@ -94,7 +100,8 @@ pub fn drop_to(identity: Option<&Identity>) -> Result<String, String> {
 /// For a process that does nothing but extract. Must be called before any thread is started: those that run already
 /// keep what they have. Returns what remains. Fails if the user is unknown or the process may not change users.
 pub fn become_user(user: &str) -> Result<String, String> {
-    drop_to(Some(&Identity::named(user)?))
+    become_identity(&Identity::named(user)?)?;
+    drop_capabilities()
 }
 
 #[cfg(test)]

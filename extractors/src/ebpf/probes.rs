@@ -238,6 +238,6 @@ mod tests {
         let mut config = Config { groups: vec![Group::Messages], ..Config::default() };
         (config.rings.huge_messages, config.rings.large_messages, config.rings.small_messages) = (0, 0, 0);
         let sizes: Vec<u32> = used(&config).iter().map(|(_, size)| *size).collect();
-        assert_eq!(sizes, [4096, 4 << 20, 128 << 10, 4 << 20]);
+        assert_eq!(sizes, [4096, 8 << 20, 128 << 10, 4 << 20]);
     }
 }

@@ -111,7 +111,7 @@ fn search(binary: Option<&Path>) -> Result<u32, String> {
     let what = binary.map_or_else(|| NODES.join(" or "), |binary| binary.display().to_string());
     let folder = fs::read_dir("/proc").map_err(|error| format!("/proc: {error}"))?;
     let pids = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let found: Vec<u32> = pids.filter(|pid| started(*pid).is_some() && is_node(*pid, binary)).collect();
+    let found: Vec<u32> = pids.filter(|pid| is_node(*pid, binary) && started(*pid).is_some()).collect();
     match found[..] {
         [pid] => Ok(pid),
         [] => Err(format!("a process of {what}")),

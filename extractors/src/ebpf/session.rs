@@ -32,7 +32,9 @@ pub fn run(config: &Config, emitter: &Emitter, shutdown: &CancellationToken) {
         match Session::open(config, emitter) {
             Ok(mut session) => session.run(shutdown),
             Err(error) => {
-                emitter.waiting(format!("the kernel to load tracepoint programs: {error}"));
+                emitter.waiting(format!(
+                    "the kernel to load tracepoint programs (needs CAP_BPF and CAP_PERFMON): {error}"
+                ));
                 sleep(backoff.wait(), shutdown);
             }
         }
@@ -158,7 +160,14 @@ impl<'a> Session<'a> {
             Some(user) => Identity::named(user).map(Some),
             None => Ok(process.identity()),
         };
-        match identity.and_then(|identity| privileges::drop_to(identity.as_ref())) {
+        let became = identity.and_then(|identity| match identity {
+            Some(identity) => privileges::become_identity(&identity),
+            None => Ok(()),
+        });
+        if let Err(error) = became {
+            self.emitter.error(format!("the ebpf thread stays the user it is: {error}"));
+        }
+        match privileges::drop_capabilities() {
             Ok(remaining) => tracing::info!(node = self.emitter.node(), "the ebpf thread keeps {remaining}"),
             Err(error) => self.emitter.error(format!("giving up privileges: {error}")),
         }
