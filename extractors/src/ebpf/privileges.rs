@@ -126,4 +126,27 @@ mod tests {
         assert_eq!(Identity::of_user("107", passwd, group), identity);
         assert_eq!(Identity::of_user("bit", passwd, group), None);
     }
+
+    #[test]
+    fn a_thread_that_became_another_user_reads_no_more_than_that_user() {
+        if !capabilities(None).expect("readable").effective.contains(CapabilitySet::SETUID) {
+            println!("skipped: becoming another user needs CAP_SETUID");
+            return;
+        }
+        let secret = tempfile::NamedTempFile::new().expect("a file that is closed to others");
+        let thread = std::thread::spawn(move || {
+            assert!(fs::read(secret.path()).is_ok());
+            let remains = become_user("nobody").expect("root may");
+            assert!(remains.starts_with("user 65534, capabilities "), "{remains}");
+            assert!(fs::read(secret.path()).is_err());
+            assert!(become_identity(&Identity { uid: 0, gid: 0, groups: vec![] }).is_err());
+            fs::read_to_string("/proc/thread-self/status").expect("readable")
+        });
+        let status = thread.join().expect("no panic");
+        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).expect("there");
+        assert_eq!(line("NoNewPrivs:"), "\t1");
+        assert_eq!(line("Groups:").trim(), "");
+        let kept = u64::from_str_radix(line("CapPrm:\t"), 16).expect("hexadecimal");
+        assert_eq!(kept & !KEPT.bits(), 0);
+    }
 }
