@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use prost::Message as _;
 use serde_json::{Value, json};
 use tocsin_extractors::p2p::{Command, Config, encode_v1};
-use tocsin_extractors::{CancellationToken, NodeExtractors, bus, start};
+use tocsin_extractors::{CancellationToken, Emitter, NodeExtractors, bus, start};
 use tocsin_proto::pb::bitcoin_primitives::inventory_item::Item;
 use tocsin_proto::pb::bitcoin_primitives::{BlockHeader, address};
 use tocsin_proto::pb::event::Event;
@@ -22,6 +22,7 @@ use tocsin_proto::pb::observer::observer::ObserverEvent;
 use tocsin_proto::pb::p2p_extractor::HandshakeDone;
 use tocsin_proto::pb::p2p_extractor::p2p::P2pEvent;
 use tocsin_testing::{Node, eventually, free_port};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A busy machine may be slow; a node dials again after up to a minute.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -333,8 +334,8 @@ fn strangers_do_not_disturb_the_node() {
     encode_v1(REGTEST, Command::Version, &[1, 2, 3], &mut no_version);
     let other_network = b"\xf9\xbe\xb4\xd9version\0\0\0\0\0".to_vec();
     // No terminator of BIP 324 within the garbage that it allows.
-    let noise: Vec<u8> = (0..6000_u32).map(|number| (number * number >> 3) as u8).collect();
-    for bytes in [too_long, no_version, other_network, noise] {
+    let noise: Vec<u8> = (0..6000_u32).map(|number| ((number * number) >> 3) as u8).collect();
+    for bytes in [too_long, no_version, noise, other_network] {
         let mut stranger = watch.connect();
         stranger.write_all(&bytes).expect("sent");
         stranger.set_read_timeout(Some(PATIENCE)).expect("set");
@@ -344,6 +345,8 @@ fn strangers_do_not_disturb_the_node() {
     }
     let after = watch.wait_for_status("four errors", from, |status| status.errors >= 4);
     assert_eq!(after.state, State::Up as i32);
+    let last = after.last_error.expect("four");
+    assert!(last.contains("the peer is on bitcoin, expected regtest"), "{last}");
 
     // One says that it is a node too, and lies; twelve say nothing and take the room there is.
     let mut impostor = watch.connect();
@@ -379,4 +382,47 @@ fn strangers_do_not_disturb_the_node() {
         _ => false,
     });
     assert_eq!(odd.count(), 0);
+}
+
+/// Writes a valid greeting, `bytes` every ten seconds, and returns how long the listener bore it. Time is not real.
+async fn drip(bytes: usize) -> Duration {
+    let (bus, _received) = bus();
+    let port = free_port();
+    let table = json!({"listen": format!("127.0.0.1:{port}"), "network": "regtest"});
+    let config: Config = serde_json::from_value(table).expect("valid settings");
+    let emitter = Emitter::new("alice", "p2p", bus);
+    let listener = tokio::spawn(tocsin_extractors::p2p::run(config, emitter, CancellationToken::new()));
+    let mut stranger = loop {
+        match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+            Ok(stranger) => break stranger,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    let start = tokio::time::Instant::now();
+    let mut greeting = Vec::new();
+    encode_v1(REGTEST, Command::Version, &[0; 200], &mut greeting);
+    for part in greeting.chunks(bytes) {
+        if stranger.write_all(part).await.is_err() {
+            break;
+        }
+        let mut answer = [0; 1];
+        match tokio::time::timeout(Duration::from_secs(10), stranger.read(&mut answer)).await {
+            Err(_) => {}
+            Ok(ended) => {
+                assert!(!matches!(ended, Ok(1)), "answered before it had greeted");
+                break;
+            }
+        }
+    }
+    listener.abort();
+    start.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_too_long_to_greet_is_sent_away() {
+    // One byte at a time never gets as far as a header, twenty do, and neither gets more time.
+    for bytes in [1, 20] {
+        let borne = drip(bytes).await;
+        assert!((55..=75).contains(&borne.as_secs()), "{bytes}: {borne:?}");
+    }
 }

@@ -59,9 +59,9 @@ impl Tocsin {
     #[track_caller]
     pub fn start_again(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
-        command.args([self.command, "--config"]).arg(self.folder.path().join("tocsin.toml"));
+        command.args(self.command.split(' ')).arg("--config").arg(self.folder.path().join("tocsin.toml"));
         self.process = Some(Process::start(&mut command, &self.log_file()));
-        if self.command != "extract" {
+        if !self.command.starts_with("extract") {
             eventually(PATIENCE, "tocsin to be ready", || {
                 let process = self.process.as_mut().expect("just started");
                 if process.has_ended() {

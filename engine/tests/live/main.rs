@@ -2,5 +2,10 @@
 
 #![allow(clippy::disallowed_methods)]
 
+mod end_to_end;
+mod garbage;
 mod harness;
 mod nats;
+mod reload;
+mod restarts;
+mod site;

@@ -63,6 +63,12 @@ const TABLE: [(Command, &str, Option<u8>); 17] = [
 ];
 
 impl Command {
+    /// All of them.
+    #[cfg(test)]
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|(command, ..)| *command)
+    }
+
     /// The type of this name; `None` for all that are not used here.
     pub fn from_name(name: &[u8; 12]) -> Option<Self> {
         TABLE.iter().find(|(command, ..)| command.name_bytes() == *name).map(|(command, ..)| *command)

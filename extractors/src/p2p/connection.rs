@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bip324::Role;
 use bip324::io::ProtocolError;
+use bitcoin::p2p::Magic;
 use tocsin_proto::pb::event::event::PeerObserverEvent;
 use tocsin_proto::pb::p2p_extractor::p2p::P2pEvent;
 use tocsin_proto::pb::p2p_extractor::{ConnectionLost, HandshakeDone, P2p};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::{MissedTickBehavior, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
@@ -33,6 +34,9 @@ const READ_BYTES: usize = 64 * 1024;
 const DEAF_MAX: Duration = Duration::from_millis(10);
 /// What must be there to tell the transports apart: magic and name of the first message. A v2 peer sends 64 at least.
 const FIRST_BYTES: usize = 16;
+/// Each node needs a listener of its own: the peers cannot be told apart.
+const SECOND_PEER: &str =
+    "p2p: a second peer connected; nothing of it is reported while the first one is there";
 /// How the first message of a v1 peer goes on after the magic.
 const VERSION_NAME: &[u8; 12] = b"version\0\0\0\0\0";
 
@@ -61,8 +65,8 @@ enum End {
     Failed(io::Error),
     #[error("{0}")]
     Unreadable(#[from] Unreadable),
-    #[error("the peer is on another network: its messages begin with {0:02x?}")]
-    OtherNetwork([u8; 4]),
+    #[error("the peer is on {}, expected {}; see `network`", network_name(*.found), network_name(*.expected))]
+    OtherNetwork { found: [u8; 4], expected: [u8; 4] },
     #[error("the v2 handshake failed: {0}")]
     Cipher(bip324::Error),
     #[error("the peer closed the connection in the v2 handshake; is it on the configured network?")]
@@ -83,27 +87,26 @@ impl End {
         match self {
             End::Closed => Some("closed"),
             End::Failed(_) => Some("failed"),
-            End::Unreadable(_) | End::OtherNetwork(_) | End::Cipher(_) | End::Deserted | End::NoHandshake => {
-                Some("unreadable")
-            }
             End::Stuck => Some("stuck"),
             End::Replaced | End::Stopped => None,
+            _ => Some("unreadable"),
         }
     }
 
     /// True for what is no error: it happens whenever a node stops, or somebody looks whether the port is open.
     fn is_ordinary(&self) -> bool {
-        match self {
-            End::Closed | End::Replaced | End::Stopped => true,
-            End::Failed(error) => error.kind() == io::ErrorKind::ConnectionReset,
-            _ => false,
-        }
+        matches!(self, End::Closed | End::Replaced | End::Stopped)
     }
 }
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::UnexpectedEof { End::Closed } else { End::Failed(error) }
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        match error.kind() {
+            // What of these it is depends on where we were when the other side went.
+            UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => End::Closed,
+            _ => End::Failed(error),
+        }
     }
 }
 
@@ -120,7 +123,14 @@ pub(super) async fn serve(
     let (reader, writer) = stream.into_split();
     let now = Instant::now();
     let candidate = Candidate { id, address: peer.ip(), since: now, heard_at: now };
-    let mut connection = Connection { shared: &shared, peer, accepted_at: now, candidate, had_seat: false };
+    let mut connection = Connection {
+        shared: &shared,
+        peer,
+        accepted_at: now,
+        handshake_until: tokio::time::Instant::now() + HANDSHAKE_MAX,
+        candidate,
+        standing: Standing::New,
+    };
     let end = tokio::select! {
         end = connection.talk(reader, writer) => end,
         () = stop.cancelled() => End::Stopped,
@@ -136,13 +146,25 @@ struct Connection<'a> {
     shared: &'a Shared,
     peer: SocketAddr,
     accepted_at: Instant,
+    handshake_until: tokio::time::Instant,
     candidate: Candidate,
-    had_seat: bool,
+    standing: Standing,
+}
+
+/// What a connection is to the listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Not ready yet.
+    New,
+    /// Ready while another one is the node's.
+    Spare,
+    /// The node's.
+    Seated,
 }
 
 impl Connection<'_> {
     async fn talk(&mut self, reader: OwnedReadHalf, mut writer: OwnedWriteHalf) -> End {
-        match timeout(HANDSHAKE_MAX, open(self.shared.config.magic(), reader, &mut writer)).await {
+        match timeout_at(self.handshake_until, open(self.shared.config.magic(), reader, &mut writer)).await {
             Err(_) => End::NoHandshake,
             Ok(Err(end)) => end,
             Ok(Ok((transport, first, reader))) => self.converse(transport, first, reader, writer).await,
@@ -160,8 +182,6 @@ impl Connection<'_> {
         let mut conversation = Conversation::new(transport, config.settings(), greeting());
         let mut ticks = tokio::time::interval(config.ping_every());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let deadline = tokio::time::sleep(HANDSHAKE_MAX.saturating_sub(self.accepted_at.elapsed()));
-        tokio::pin!(deadline);
         let mut buffer = vec![0; READ_BYTES];
         let mut pending = first;
         loop {
@@ -183,7 +203,7 @@ impl Connection<'_> {
                     Ok(count) => pending.extend_from_slice(&buffer[..count]),
                     Err(error) => return error.into(),
                 },
-                () = &mut deadline, if !conversation.is_up() => return End::NoHandshake,
+                () = sleep_until(self.handshake_until), if !conversation.is_up() => return End::NoHandshake,
                 _ = ticks.tick() => {
                     let mut reaction = Reaction::default();
                     conversation.tick(self.accepted_at.elapsed(), &mut reaction);
@@ -227,13 +247,19 @@ impl Connection<'_> {
     /// True if this connection is the node's.
     async fn claim_seat(&mut self, handshake: HandshakeDone) -> Result<bool, End> {
         let now = Instant::now();
-        if !self.had_seat {
+        if self.standing == Standing::New {
             self.candidate.since = now;
         }
         match self.shared.seat.claim(self.candidate, now) {
             Claim::Held => return Ok(true),
-            Claim::Occupied if self.had_seat => return Err(End::Replaced),
-            Claim::Occupied => return Ok(false),
+            Claim::Occupied if self.standing == Standing::Seated => return Err(End::Replaced),
+            Claim::Occupied => {
+                if self.standing == Standing::New {
+                    self.shared.emitter.error(SECOND_PEER);
+                }
+                self.standing = Standing::Spare;
+                return Ok(false);
+            }
             Claim::Taken => {}
             Claim::TakenFrom(gone) => {
                 let lasted = now.saturating_duration_since(gone.since).as_secs_f64();
@@ -241,7 +267,7 @@ impl Connection<'_> {
                 self.emit(P2pEvent::ConnectionLost(lost)).await;
             }
         }
-        self.had_seat = true;
+        self.standing = Standing::Seated;
         let HandshakeDone { user_agent, transport, .. } = &handshake;
         self.shared.emitter.up(format!("{} {user_agent:?} over {transport}", self.peer));
         self.emit(P2pEvent::HandshakeDone(handshake)).await;
@@ -286,7 +312,7 @@ where
     let (found, name) = first.split_first_chunk::<4>().expect("16 bytes");
     if name == VERSION_NAME {
         if *found != magic {
-            return Err(End::OtherNetwork(*found));
+            return Err(End::OtherNetwork { found: *found, expected: magic });
         }
         return Ok((Transport::v1(magic), first.to_vec(), Box::new(reader)));
     }
@@ -301,6 +327,13 @@ where
         }
         Err(ProtocolError::Io(error, _)) => Err(End::Failed(error)),
     }
+}
+
+/// The network whose messages begin so.
+fn network_name(magic: [u8; 4]) -> String {
+    let magic = Magic::from_bytes(magic);
+    bitcoin::Network::try_from(magic)
+        .map_or_else(|_| format!("an unknown network ({magic:x})"), |network| network.to_string())
 }
 
 fn greeting() -> Greeting {

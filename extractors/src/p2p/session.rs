@@ -282,3 +282,142 @@ fn announce_addresses(addresses: Vec<tocsin_proto::pb::bitcoin_primitives::Addre
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: Settings =
+        Settings { addresses: true, transactions: true, fee_filter: true, blocks: Blocks::Headers };
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn commands(output: &Output) -> Vec<Command> {
+        output.messages.iter().map(|(command, _)| *command).collect()
+    }
+
+    /// A session whose peer speaks `protocol`, and what it sent until it was ready.
+    fn ready(settings: Settings, protocol: u32) -> (Session, Output) {
+        let mut session = Session::new(settings, Greeting { time_s: 0, nonce: u64::MAX });
+        let mut output = Output::default();
+        let version = payload::our_version(protocol, 0, 0, "/peer/", 1);
+        session.receive(seconds(0), Command::Version, &version, &mut output).expect("valid");
+        session.receive(seconds(0), Command::Verack, &[], &mut output).expect("valid");
+        assert!(session.handshake().is_some());
+        (session, output)
+    }
+
+    fn tick(session: &mut Session, at: Duration) -> Output {
+        let mut output = Output::default();
+        session.tick(at, &mut output);
+        output
+    }
+
+    fn receive(session: &mut Session, at: Duration, command: Command, payload: &[u8]) -> Output {
+        let mut output = Output::default();
+        session.receive(at, command, payload, &mut output).expect("the handshake is done");
+        output
+    }
+
+    fn pending(output: &Output) -> Option<(u64, u32)> {
+        output.events.iter().find_map(|event| match event {
+            P2pEvent::PingPending(pending) => Some((pending.duration, pending.pending)),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn what_must_come_before_verack_does() {
+        use Command::{SendAddrV2, SendHeaders, Verack, Version, WtxidRelay};
+        let (_, output) = ready(SETTINGS, 70_016);
+        assert_eq!(commands(&output), [Version, WtxidRelay, SendAddrV2, Verack, SendHeaders]);
+        // A node of before 2021 knows no wtxidrelay.
+        let (_, output) = ready(SETTINGS, 70_015);
+        assert_eq!(commands(&output), [Version, Verack, SendHeaders]);
+        let (_, output) = ready(Settings { blocks: Blocks::Compact, ..SETTINGS }, 70_016);
+        assert_eq!(output.messages.last(), Some(&(Command::SendCmpct, vec![1, 2, 0, 0, 0, 0, 0, 0, 0])));
+    }
+
+    #[test]
+    fn nothing_is_said_or_measured_before_the_peer_has_greeted() {
+        let mut session = Session::new(SETTINGS, Greeting { time_s: 0, nonce: 0 });
+        for command in [Command::Verack, Command::Ping, Command::Inv, Command::FeeFilter] {
+            assert_eq!(receive(&mut session, seconds(0), command, &[0; 8]), Output::default());
+        }
+        assert_eq!(tick(&mut session, seconds(1)), Output::default());
+    }
+
+    #[test]
+    fn a_backlog_shows_while_it_grows_and_when_it_ends() {
+        let (mut session, _) = ready(SETTINGS, 70_016);
+        let first = tick(&mut session, seconds(1));
+        assert_eq!((commands(&first), pending(&first)), (vec![Command::Ping], None));
+        let second = tick(&mut session, seconds(2));
+        assert_eq!(pending(&second), Some((1_000_000_000, 1)));
+        assert_eq!(pending(&tick(&mut session, seconds(3))), Some((2_000_000_000, 2)));
+
+        let pong = receive(&mut session, seconds(4), Command::Pong, &first.messages[0].1);
+        assert_eq!(pong.events, [P2pEvent::PingDuration(PingDuration { duration: 3_000_000_000 })]);
+        let pong = receive(&mut session, seconds(4), Command::Pong, &second.messages[0].1);
+        assert_eq!(pong.events, [P2pEvent::PingDuration(PingDuration { duration: 2_000_000_000 })]);
+        let again = receive(&mut session, seconds(4), Command::Pong, &second.messages[0].1);
+        assert_eq!((again.events.len(), again.errors.len()), (0, 1));
+        assert_eq!(pending(&tick(&mut session, seconds(5))), Some((2_000_000_000, 1)));
+    }
+
+    #[test]
+    fn a_node_that_never_answers_is_sent_no_more_than_64_pings() {
+        let (mut session, _) = ready(SETTINGS, 70_016);
+        let outputs: Vec<Output> = (1..=1000).map(|second| tick(&mut session, seconds(second))).collect();
+        assert_eq!(outputs.iter().map(|output| output.messages.len()).sum::<usize>(), PINGS_MAX);
+        assert_eq!(pending(&outputs[999]), Some((999_000_000_000, 64)));
+    }
+
+    #[test]
+    fn a_time_in_which_we_did_not_listen_is_not_blamed_on_the_node() {
+        let (mut session, _) = ready(SETTINGS, 70_016);
+        let first = tick(&mut session, seconds(1));
+        session.spoil_pings();
+        let second = tick(&mut session, seconds(2));
+        assert_eq!(pending(&second), None);
+        assert_eq!(receive(&mut session, seconds(3), Command::Pong, &first.messages[0].1), Output::default());
+        let pong = receive(&mut session, seconds(3), Command::Pong, &second.messages[0].1);
+        assert_eq!(pong.events, [P2pEvent::PingDuration(PingDuration { duration: 1_000_000_000 })]);
+    }
+
+    #[test]
+    fn what_the_peer_asks_is_answered() {
+        let (mut session, _) = ready(SETTINGS, 70_016);
+        let pong = receive(&mut session, seconds(1), Command::Ping, &[7; 8]);
+        assert_eq!(pong.messages, [(Command::Pong, vec![7; 8])]);
+        let asked = [&[1, 1, 0, 0, 0], [7; 32].as_slice()].concat();
+        let answer = receive(&mut session, seconds(1), Command::GetData, &asked);
+        assert_eq!(answer.messages, [(Command::NotFound, asked)]);
+    }
+
+    #[test]
+    fn the_header_of_a_block_that_came_by_hash_is_asked_for() {
+        let block = [&[1, 2, 0, 0, 0], [7; 32].as_slice()].concat();
+        let (mut session, _) = ready(SETTINGS, 70_016);
+        let output = receive(&mut session, seconds(1), Command::Inv, &block);
+        assert_eq!(commands(&output), [Command::GetHeaders]);
+        assert!(output.messages[0].1.ends_with(&[7; 32]));
+        let (mut session, _) = ready(Settings { blocks: Blocks::Inventory, ..SETTINGS }, 70_016);
+        let output = receive(&mut session, seconds(1), Command::Inv, &block);
+        assert_eq!((output.messages.len(), output.events.len()), (0, 1));
+        assert!(!session.wants(Command::Headers));
+    }
+
+    #[test]
+    fn what_is_not_to_be_reported_is_not_wanted() {
+        let silent = Settings { addresses: false, transactions: false, fee_filter: false, ..SETTINGS };
+        let (session, output) = ready(silent, 70_016);
+        assert!(
+            ![Command::Addr, Command::AddrV2, Command::FeeFilter].iter().any(|kind| session.wants(*kind))
+        );
+        // The last byte of `version` asks for transactions.
+        assert_eq!(output.messages[0].1.last(), Some(&0));
+    }
+}

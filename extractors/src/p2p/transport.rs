@@ -218,7 +218,12 @@ impl V2 {
             }
         }
         contents.extend_from_slice(payload);
-        bytes.extend_from_slice(&self.outbound.encrypt_to_vec(&contents, PacketType::Genuine, None));
+        self.encode_packet(&contents, PacketType::Genuine, bytes);
+    }
+
+    /// Appends a packet of any contents.
+    pub(super) fn encode_packet(&mut self, contents: &[u8], kind: PacketType, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.outbound.encrypt_to_vec(contents, kind, None));
     }
 }
 
