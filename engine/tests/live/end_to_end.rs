@@ -57,7 +57,7 @@ fn every_attack_is_told_and_is_over_when_it_is_over() {
     // Many connections that stay for a while; and attackers meanwhile.
     let crowd = attacker::open_many(port, 25);
     let attackers: Vec<Peer> = (0..5).map(|_| Peer::connect(port)).collect();
-    let ids: Vec<u64> = attackers.iter().map(|peer| peer.id(&site.node).expect("connected") as u64).collect();
+    let ids: Vec<u64> = attackers.iter().map(|peer| peer.id(&site.node)).collect();
     let mut attackers = attackers.into_iter();
     let mut next = || attackers.next().expect("five");
     let (pinging, flooding, announcing, orphaning, breaking) = (next(), next(), next(), next(), next());

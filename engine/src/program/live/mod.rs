@@ -20,6 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tocsin_extractors::ebpf::become_user;
 use tocsin_extractors::{Bus, CancellationToken, NodeExtractors, bus, start};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -71,6 +72,12 @@ pub fn extract(arguments: &ExtractArguments) -> anyhow::Result<Ended> {
         .collect();
     if nodes.is_empty() {
         bail!("{}: no [[node]] has a table [node.{name}]", arguments.config.display());
+    }
+    // Before any thread is started: those that run already would keep what they may do.
+    if let Some(user) = nodes.iter().find_map(|(_, extractors)| extractors.ebpf.as_ref()?.user.clone()) {
+        let left =
+            become_user(&user).map_err(|error| anyhow::anyhow!("node.ebpf.user = {user:?}: {error}"))?;
+        tracing::info!("this process is {left}");
     }
     runtime()?.block_on(async move {
         let shutdown = shutdown_on_request()?;
