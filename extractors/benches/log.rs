@@ -1,5 +1,7 @@
 //! How many lines of debug.log a second become events.
 
+#![allow(clippy::disallowed_methods)]
+
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use tocsin_extractors::log::Decoder;

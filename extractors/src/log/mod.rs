@@ -1,10 +1,11 @@
 //! Follows the node's debug.log and turns its lines into events.
 //!
-//! The way of a byte: [`tail`] reads the file, whatever happens to it; [`records`] puts lines together; [`layout`] reads
-//! what stands before the message; [`template`] and [`messages`] know the messages; [`Decoder`] is all of these but the
-//! first, and pure. Memory is bounded by the longest line that is kept, 64 KiB.
+//! The way of a byte: [`tail`] reads the file, whatever happens to it; [`records`] puts lines together; [`layout`]
+//! reads what stands before the message; [`messages`] knows the messages by their [`template`]s and makes [`events`]
+//! of them; [`Decoder`] is all of these but the first, and pure. Memory is bounded by the longest line that is kept.
 
 mod decoder;
+mod events;
 mod layout;
 mod messages;
 mod records;
@@ -105,10 +106,8 @@ fn take(step: Step, path: &str, decoder: &mut Decoder, emitter: &Emitter, events
             emitter.up(path);
             decoder.learn(&bytes);
         }
-        Step::Bytes(bytes) => {
-            emitter.up(path);
-            decoder.push(&bytes, now_us(), events);
-        }
+        // Not up: it may be what the node still writes to a file that was deleted.
+        Step::Bytes(bytes) => decoder.push(&bytes, now_us(), events),
         // The node writes whole records at once, so what stands at the end is whole, unless its line is not.
         Step::Idle => {
             emitter.up(path);

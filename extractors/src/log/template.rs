@@ -12,8 +12,8 @@
 //! | `{text}` | what is there up to the text that follows the hole |
 //! | `{rest}` | all that is left |
 //!
-//! What follows the last piece of a template is not looked at: newer versions of the node append. Nothing is tried twice,
-//! so a message costs at most its length for each template that begins as it does.
+//! What follows the last piece of a template is not looked at: newer versions of the node append. Nothing is tried
+//! twice, so a message costs at most its length for each template that begins as it does.
 
 use super::layout;
 
