@@ -4,8 +4,8 @@
 # make bench  measures
 
 CARGO ?= cargo
-# Debian packages that building needs: a C compiler and linker for zstd.
-PACKAGES := build-essential
+# Debian packages that building needs: a C compiler and linker for zstd, the tool for the schema of bitcoin-node's IPC.
+PACKAGES := build-essential capnproto
 TOCSIN := target/release/tocsin
 
 .PHONY: demo test check bench setup nextest

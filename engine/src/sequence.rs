@@ -14,13 +14,15 @@ pub const ALLOWED_LATENESS_MS: i64 = 80;
 /// Events held at most; a node that sends more within the lateness has them released early.
 const HELD_MAX: usize = 262_144;
 /// A step of time further forward than this needs a second event to be believed.
-const JUMP_MS: i64 = 60_000;
+pub const JUMP_MS: i64 = 60_000;
 /// A last event this far ahead, which nothing can bear out any more, is believed.
 const DAY_MS: i64 = 86_400_000;
 /// Events in a row further behind than this mean that the node's clock was set back.
 const BEHIND_MS: i64 = 10_000;
 /// How many in a row.
 const BEHIND_EVENTS: u32 = 50;
+/// Where arrivals are stamped, how long a row of them must last: long enough to tell a clock from a backlog.
+const BEHIND_SPAN_MS: i64 = 5_000;
 /// The lowest difference between arrival and event time of this span is the node's skew.
 const SKEW_SPAN_MS: i64 = 300_000;
 
@@ -53,12 +55,21 @@ pub struct Sequencer<T> {
     /// Events up to here are released.
     watermark: Timestamp,
     suspect: Option<(Timestamp, T)>,
-    behind: u32,
+    behind: Behind,
     /// Added to event times since the node's clock was set.
     shift_ms: i64,
     skew: Skew,
     /// What happened so far.
     pub counts: Counts,
+}
+
+/// Events in a row that are behind what the node sent before.
+#[derive(Debug, Default)]
+struct Behind {
+    events: u32,
+    /// Time and arrival of the first of them.
+    first_at: Timestamp,
+    first_arrived_at: Timestamp,
 }
 
 /// Lowest difference between arrival and event time, over two spans that take turns.
@@ -76,7 +87,7 @@ impl<T> Default for Sequencer<T> {
             newest: Timestamp::MIN,
             watermark: Timestamp::MIN,
             suspect: None,
-            behind: 0,
+            behind: Behind::default(),
             shift_ms: 0,
             skew: Skew { current_ms: i64::MAX, previous_ms: i64::MAX, until: Timestamp::MIN },
             counts: Counts::default(),
@@ -97,12 +108,11 @@ impl<T> Sequencer<T> {
             self.counts.implausible += 1;
         }
         if self.newest.ms_since(at) > BEHIND_MS {
-            self.behind += 1;
-            if self.behind >= BEHIND_EVENTS {
-                at = self.step_clock(at, self.newest);
+            if self.behind.is_clock_set_back(at, arrival) {
+                at = self.step_clock(at, self.time_at(arrival));
             }
         } else {
-            self.behind = 0;
+            self.behind = Behind::default();
         }
         self.hold(at, arrival, item)
     }
@@ -133,8 +143,16 @@ impl<T> Sequencer<T> {
     fn step_clock(&mut self, at: Timestamp, now: Timestamp) -> Timestamp {
         self.shift_ms += now.ms_since(at);
         self.counts.clock_steps += 1;
-        self.behind = 0;
+        self.behind = Behind::default();
         now
+    }
+
+    /// How late it is on the node when an event arrives, as its earlier events show.
+    fn time_at(&self, arrival: Arrival) -> Timestamp {
+        match arrival {
+            Arrival::Stamped(arrived_at) => self.newest.max(arrived_at.plus_ms(-self.skew_ms())),
+            Arrival::Derived(_) => self.newest,
+        }
     }
 
     fn expected_arrival(&self) -> Timestamp {
@@ -174,7 +192,7 @@ impl<T> Sequencer<T> {
             && at.ms_since(self.newest).abs() <= BEHIND_MS
             && at >= self.watermark;
         if is_plain {
-            self.behind = 0;
+            self.behind = Behind::default();
             self.newest = self.newest.max(at);
             self.skew.update(arrival, at);
             self.watermark = self.watermark.max(self.newest.plus_ms(-ALLOWED_LATENESS_MS));
@@ -194,14 +212,8 @@ impl<T> Sequencer<T> {
         now.max(event_at.plus_ms(self.skew_ms().min(0)))
     }
 
-    /// True if an arrival fits what is known of the node: a stamp of another century would make all else late.
-    pub fn believes(&self, event_at: Timestamp, received_at: Timestamp, now: Timestamp) -> bool {
-        let is_jump = now != Timestamp::MIN && received_at.ms_since(now).abs() > JUMP_MS;
-        !is_jump || self.fits(event_at, received_at)
-    }
-
     /// True if an event arrived about as long after its time as the node's events do.
-    fn fits(&self, event_at: Timestamp, received_at: Timestamp) -> bool {
+    pub fn fits(&self, event_at: Timestamp, received_at: Timestamp) -> bool {
         received_at.ms_since(event_at).saturating_sub(self.skew_ms()).abs() <= JUMP_MS
     }
 
@@ -254,6 +266,30 @@ impl<T> Sequencer<T> {
     pub fn skew_ms(&self) -> i64 {
         let lowest = self.skew.current_ms.min(self.skew.previous_ms);
         if lowest == i64::MAX { 0 } else { lowest }
+    }
+}
+
+impl Behind {
+    /// Counts an event that is behind. True if the clock was set back: it runs on at the pace of the arrivals. A
+    /// backlog comes in faster than it happened. Without stamps nobody can tell, and their number must do.
+    fn is_clock_set_back(&mut self, at: Timestamp, arrival: Arrival) -> bool {
+        let (Arrival::Stamped(arrived_at) | Arrival::Derived(arrived_at)) = arrival;
+        if self.events == 0 {
+            (self.first_at, self.first_arrived_at) = (at, arrived_at);
+        }
+        self.events += 1;
+        if self.events < BEHIND_EVENTS || matches!(arrival, Arrival::Derived(_)) {
+            return self.events >= BEHIND_EVENTS;
+        }
+        let (went_ms, passed_ms) = (at.ms_since(self.first_at), arrived_at.ms_since(self.first_arrived_at));
+        if passed_ms < BEHIND_SPAN_MS {
+            return false;
+        }
+        let is_set_back = went_ms <= passed_ms + passed_ms / 2;
+        if !is_set_back {
+            *self = Behind::default();
+        }
+        is_set_back
     }
 }
 

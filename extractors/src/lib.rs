@@ -14,6 +14,7 @@ mod emitter;
 pub mod ipc;
 pub mod log;
 pub mod p2p;
+mod primitives;
 pub mod rpc;
 mod supervisor;
 

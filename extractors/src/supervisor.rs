@@ -25,6 +25,14 @@ pub struct NodeExtractors {
     pub ipc: Option<ipc::Config>,
 }
 
+impl NodeExtractors {
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        let NodeExtractors { rpc, p2p, log, ebpf, ipc } = self;
+        rpc.is_none() && p2p.is_none() && log.is_none() && ebpf.is_none() && ipc.is_none()
+    }
+}
+
 /// Starts the extractors of a node. Each ends, after a last status, when `shutdown` is cancelled.
 pub fn start(
     node: &str,

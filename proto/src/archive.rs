@@ -16,7 +16,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use envelope::{Envelope, EnvelopeError, envelope};
+pub use envelope::{Envelope, EnvelopeError, OBSERVER, envelope};
 pub use error::ArchiveError;
 pub use frame::Frame;
 pub use reader::ArchiveReader;

@@ -36,6 +36,8 @@ struct FleetRule {
     alerts: BTreeMap<String, Alerts>,
     errors_in_a_row: u32,
     health: RuleHealth,
+    /// It found nothing when time alone changed nothing on any node, and no event has come since.
+    is_settled: bool,
 }
 
 impl Fleet {
@@ -53,6 +55,7 @@ impl Fleet {
                 alerts: BTreeMap::new(),
                 errors_in_a_row: 0,
                 health: RuleHealth::default(),
+                is_settled: false,
             })
             .collect();
         let next = if rules.is_empty() { Timestamp::MAX } else { Timestamp::MIN };
@@ -79,14 +82,25 @@ impl Fleet {
         self.next = earliest.plus_ms(ALLOWED_LATENESS_MS);
     }
 
-    /// True without fleet rules.
-    pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+    /// True if time alone changes nothing as long as it changes nothing on any node.
+    pub fn is_idle(&self) -> bool {
+        self.rules.iter().all(|rule| rule.is_settled)
+    }
+
+    /// Notes that an event has come.
+    pub fn note_event(&mut self) {
+        self.rules.iter_mut().for_each(|rule| rule.is_settled = false);
     }
 
     /// Health of a rule, if it is a fleet rule.
     pub fn health(&self, rule: RuleId) -> Option<&RuleHealth> {
         self.rules.iter().find(|fleet| fleet.rule == rule).map(|fleet| &fleet.health)
+    }
+
+    /// Alerts of a fleet rule, by node.
+    pub fn alerts(&self, rule: RuleId) -> impl Iterator<Item = (&str, &Alerts)> {
+        let rules = self.rules.iter().filter(move |fleet| fleet.rule == rule);
+        rules.flat_map(|fleet| fleet.alerts.iter().map(|(node, alerts)| (node.as_str(), alerts)))
     }
 
     /// Alerts of a fleet rule now firing.
@@ -101,6 +115,8 @@ impl FleetRule {
     fn evaluate(&mut self, library: &Library, nodes: &[&Node], at: Timestamp, output: &mut Output) {
         let plan = &library.plan.rules[self.rule];
         let filled = nodes.iter().all(|node| node.observed_since.plus_ms(plan.over_max_ms) <= at);
+        let findings_before = self.health.findings;
+        self.is_settled = false;
         for (key, rows) in self.keys(library, nodes) {
             let names: Vec<&str> = rows.iter().map(|(node, _)| &*nodes[*node].name).collect();
             let reading = |index: usize, window: usize| {
@@ -131,6 +147,10 @@ impl FleetRule {
         }
         self.errors_in_a_row = 0;
         self.settle(library, at, output);
+        self.is_settled = filled
+            && self.health.findings == findings_before
+            && self.alerts.is_empty()
+            && nodes.iter().all(|node| node.is_idle(library));
     }
 
     /// Each key that any node has, with the nodes that have it and their rows.

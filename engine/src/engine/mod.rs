@@ -18,14 +18,19 @@ use crate::sequence::Arrival;
 use crate::time::Timestamp;
 use crate::timeline::Change;
 
+mod arrival;
 mod fleet;
 mod library;
 mod node;
+mod report;
+mod state;
 
 pub use fleet::FLEET;
 pub use library::Library;
 pub use node::RuleHealth;
+pub use report::AlertReport;
 
+use arrival::Aside;
 use fleet::Fleet;
 use node::{Held, Node, Output};
 
@@ -47,7 +52,8 @@ pub enum Input<'a> {
         /// A number that finds the event again, for errors.
         origin: u64,
     },
-    /// It is now this late, and nothing arrived.
+    /// It is now this late, and nothing arrived: no event that is still to come may be stamped earlier. A clock that
+    /// is set back must be held until it has caught up.
     Tick(Timestamp),
 }
 
@@ -125,7 +131,11 @@ pub struct Engine {
     last_node: usize,
     fleet: Fleet,
     scratch: Scratch,
-    /// The latest time any node or arrival has shown.
+    /// The latest arrival the events have shown.
+    arrived: Timestamp,
+    /// An event that waits for the next one to bear its stamp out.
+    aside: Option<Box<Aside>>,
+    /// The latest arrival or tick.
     now: Timestamp,
     /// When time next moves on for all nodes.
     next_beat: Timestamp,
@@ -147,6 +157,8 @@ impl Engine {
             last_node: 0,
             fleet,
             scratch,
+            arrived: Timestamp::MIN,
+            aside: None,
             now: Timestamp::MIN,
             next_beat: Timestamp::MIN,
             output: Output::default(),
@@ -164,6 +176,7 @@ impl Engine {
 
     /// Nothing more will come: releases what is held and ticks up to the last event.
     pub fn finish(&mut self) -> Vec<Change> {
+        self.take_aside();
         for node in &mut self.nodes {
             node.sequencer.finish();
             node.drain(&self.library, &mut self.scratch, &mut self.output);
@@ -177,16 +190,25 @@ impl Engine {
         std::mem::take(&mut self.output.problems)
     }
 
-    fn event(&mut self, frame: Frame, default_node: &str, origin: u64) {
+    /// Takes an event; `stamp` is when it arrived, if that is known.
+    fn take(&mut self, frame: Frame, default_node: &str, origin: u64, stamp: Option<Timestamp>) {
+        if let Some(stamp) = stamp {
+            // Before a new node is made: what it was not there for, it must not be part of.
+            self.arrive(stamp);
+        }
         let name = frame.node().unwrap_or(default_node);
         let Some(id) = self.node(name) else {
             self.output.problems.push(Problem::TooManyNodes { node: name.to_string(), origin });
             return;
         };
         let at = Timestamp::from_unix_ms(frame.timestamp_ms as i64);
-        let arrival = self.arrival(id, at, frame.received_at_ms);
-        if let Arrival::Stamped(received_at) = arrival {
-            self.beat_until(received_at);
+        let arrival = match stamp {
+            Some(stamp) => Arrival::Stamped(stamp),
+            None => Arrival::Derived(self.nodes[id].sequencer.derive_arrival(at, self.arrived)),
+        };
+        if let Arrival::Stamped(stamp) = arrival {
+            // Time begins now if this is the first node.
+            self.beat_until(stamp);
         }
         let node = &mut self.nodes[id];
         let range = frame.body_range();
@@ -212,26 +234,26 @@ impl Engine {
             node.observe(at, arrival, held)
         };
         node.note_presence(newest);
+        self.fleet.note_event();
         node.drain(&self.library, &mut self.scratch, &mut self.output);
         if let Arrival::Derived(_) = arrival {
-            let arrived_at = node.sequencer.derive_arrival(newest, self.now);
-            self.beat_until(arrived_at);
+            let arrived_at = node.sequencer.derive_arrival(newest, self.arrived);
+            self.arrive(arrived_at);
         }
     }
 
-    /// When an event of a node arrived: as it is stamped, if that can be true, or else as the event's time shows.
-    fn arrival(&self, node: usize, at: Timestamp, received_at_ms: Option<u64>) -> Arrival {
-        let sequencer = &self.nodes[node].sequencer;
-        let stamp = received_at_ms.and_then(|ms| i64::try_from(ms).ok()).map(Timestamp::from_unix_ms);
-        match stamp.filter(|stamp| sequencer.believes(at, *stamp, self.now)) {
-            Some(stamp) => Arrival::Stamped(stamp),
-            None => Arrival::Derived(sequencer.derive_arrival(at, self.now)),
-        }
+    fn arrive(&mut self, at: Timestamp) {
+        self.arrived = self.arrived.max(at);
+        self.beat_until(at);
     }
 
     /// Moves time on for all nodes, beat by beat, up to `now`.
     fn beat_until(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
+        if self.nodes.is_empty() {
+            // Time begins with the first event, not with the first tick.
+            return;
+        }
         if self.next_beat == Timestamp::MIN {
             self.next_beat = self.now.next_multiple_ms(BEAT_MS);
         }
@@ -251,7 +273,7 @@ impl Engine {
     }
 
     fn is_idle(&self) -> bool {
-        self.fleet.is_empty() && self.nodes.iter().all(|node| node.is_idle(&self.library))
+        self.fleet.is_idle() && self.nodes.iter().all(|node| node.is_idle(&self.library))
     }
 
     /// The number of a node by name; a new one is made for a new name while there is room.

@@ -19,7 +19,7 @@ use crate::rules::{Finding, RuleError};
 use crate::sequence::{Arrival, Sequencer};
 use crate::time::Timestamp;
 use crate::timeline::{AlertKey, Change, hex};
-use crate::windows::column::RowId;
+use crate::windows::column::{Groups, RowId};
 use crate::windows::key::{Key, hash_of_value};
 use crate::windows::table::Table;
 
@@ -31,8 +31,6 @@ const BACK_OFF_MAX_MS: i64 = 600_000;
 const REFRESH_MS: i64 = 15_000;
 /// Keys on which a script may err in one tick before the rest wait for the next.
 const ERRORS_A_TICK_MAX: usize = 16;
-/// Beyond this many ticks of nothing, time jumps.
-const IDLE_TICKS: i64 = 64;
 
 /// An event held until its time comes.
 #[derive(Debug)]
@@ -84,6 +82,8 @@ pub(super) struct Node {
     next: Timestamp,
     /// Observed without a gap since then.
     pub observed_since: Timestamp,
+    /// The same after a gap that has ended, until ticks have come as far as its end.
+    observed_again: Option<Timestamp>,
     last_event_at: Timestamp,
     uptime_s: u64,
     /// Events by kind; the last place counts kinds unknown to the schema.
@@ -93,6 +93,10 @@ pub(super) struct Node {
     marks: Vec<Vec<u32>>,
     mark: u32,
     calls: Vec<Call>,
+    /// Groups that have ticked since time alone changes nothing.
+    settled: Groups,
+    /// The tick under way ran a script that may have left something behind in `this`.
+    has_run_script: bool,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +137,7 @@ impl Node {
             next_tick: vec![Timestamp::MIN; plan.groups.len()],
             next: Timestamp::MIN,
             observed_since: Timestamp::MIN,
+            observed_again: None,
             last_event_at: Timestamp::MIN,
             uptime_s: 0,
             events: vec![0; plan.kinds.len() + 1],
@@ -140,6 +145,8 @@ impl Node {
             marks: vec![Vec::new(); plan.tables.len()],
             mark: 0,
             calls: Vec::new(),
+            settled: 0,
+            has_run_script: false,
         }
     }
 
@@ -154,10 +161,13 @@ impl Node {
 
     /// Notes that the node was heard of, whether or not a rule looks at the event.
     pub fn note_presence(&mut self, at: Timestamp) {
-        if at.ms_since(self.last_event_at) > GAP_MS {
+        if self.last_event_at == Timestamp::MIN {
             self.observed_since = at;
+        } else if at.ms_since(self.last_event_at) > GAP_MS {
+            self.observed_again = Some(at);
         }
         self.last_event_at = self.last_event_at.max(at);
+        self.settled = 0;
     }
 
     /// Releases what is due and ticks up to the node's time.
@@ -180,12 +190,10 @@ impl Node {
         if self.next == Timestamp::MIN {
             self.start_ticks(library, at);
         }
-        let mut idle_ticks = 0;
         while self.next <= at {
             let now = self.next;
             self.tick(library, now, output);
-            idle_ticks = if self.is_idle(library) { idle_ticks + 1 } else { 0 };
-            if idle_ticks > IDLE_TICKS {
+            if self.is_idle(library) {
                 // Nothing can happen before the next event: a gap of a year must not take a million ticks.
                 self.start_ticks(library, at);
             }
@@ -199,17 +207,24 @@ impl Node {
         self.next = self.next_tick.iter().min().copied().unwrap_or(Timestamp::MAX);
     }
 
-    /// True if time alone changes nothing: nothing is held, no sample is left to leave its window, no alert to end.
+    /// True if time alone changes nothing, and every rule has seen so. Ticks may then be left out: a live engine, which
+    /// takes them one by one, comes to the same.
     pub fn is_idle(&self, library: &Library) -> bool {
+        self.settled == all_groups(library) && self.is_quiet(library)
+    }
+
+    /// True if nothing is held, no sample is left to leave its window, no alert to end and no pause of a rule.
+    fn is_quiet(&self, library: &Library) -> bool {
         self.sequencer.is_empty()
             && self.tables.iter().all(Table::is_idle)
             && self.alerts.iter().all(Alerts::is_empty)
             && !self.has_windows_to_fill(library)
+            && self.rules.iter().all(|rule| rule.skip_until.is_none())
     }
 
     fn has_windows_to_fill(&self, library: &Library) -> bool {
         let over_max_ms = library.plan.rules.iter().map(|rule| rule.over_max_ms).max().unwrap_or(0);
-        self.next <= self.observed_since.plus_ms(over_max_ms)
+        self.observed_again.is_some() || self.next <= self.observed_since.plus_ms(over_max_ms)
     }
 
     /// Gives an event's samples to the windows that take it and its fields to the scripts that ask for it.
@@ -222,6 +237,7 @@ impl Node {
         output: &mut Output,
     ) {
         let Some(Some(plan)) = library.plan.kinds.get(held.kind) else { return };
+        self.settled = 0;
         let event = &held.event[..];
         let walked = plan.projection.rows(event, held.body, scratch, &mut |scope, slots| {
             let scope = &plan.scopes[scope];
@@ -294,6 +310,11 @@ impl Node {
             }
         }
         self.next = self.next_tick.iter().min().copied().unwrap_or(Timestamp::MAX);
+        if let Some(since) = self.observed_again.take_if(|since| *since <= now) {
+            self.observed_since = since;
+        }
+        let was_quiet = self.is_quiet(library);
+        self.has_run_script = false;
         for table in &mut self.tables {
             table.expire(now);
             for group in 0..plan.groups.len() as u32 {
@@ -317,6 +338,7 @@ impl Node {
             }
             table.sweep(now);
         }
+        self.settled = if was_quiet && !self.has_run_script { self.settled | due } else { 0 };
     }
 
     /// Looks at a rule's keys whose windows changed, and ends the alerts nothing keeps alive.
@@ -473,7 +495,10 @@ impl Node {
         let mut first_state;
         // A key without events yet is checked with the state it would begin with.
         let this = match state.states.get_mut(&row) {
-            Some((of, this)) if *of == generation => this,
+            Some((of, this)) if *of == generation => {
+                self.has_run_script = true;
+                this
+            }
             _ => {
                 first_state = library.first_state(rule);
                 &mut first_state
@@ -606,6 +631,10 @@ impl Node {
             summary: finding.summary.clone(),
         }
     }
+}
+
+fn all_groups(library: &Library) -> Groups {
+    Groups::MAX.checked_shr(Groups::BITS - library.plan.groups.len() as u32).unwrap_or(0)
 }
 
 impl Source {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tocsin_extractors::NodeExtractors;
 
 const EXIT_CODES: &str = "Exit codes:
   0  all went well
@@ -23,6 +24,15 @@ pub struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Watch nodes: take events from extractors and NATS servers, record them, and tell what alerts do.
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArguments),
+    /// Record what arrives, without rules.
+    #[command(after_help = EXIT_CODES)]
+    Record(LiveArguments),
+    /// Run one extractor of this machine's nodes for a tocsin elsewhere: its events go to the NATS server of [publish].
+    #[command(after_help = EXIT_CODES)]
+    Extract(ExtractArguments),
     /// Run recorded events through the rules and print what the alerts did.
     #[command(after_help = EXIT_CODES)]
     Replay(ReplayArguments),
@@ -36,6 +46,72 @@ pub enum Command {
     Events(EventsArguments),
     /// Make a long recording by repeating short ones with shifted times and peer ids.
     Repeat(RepeatArguments),
+}
+
+/// Arguments of `tocsin run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The configuration; engine/deploy/tocsin.example.toml shows every option.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// How alerts are printed: lines for people, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Arguments of `tocsin record`.
+#[derive(Debug, Args)]
+pub struct LiveArguments {
+    /// The configuration; engine/deploy/tocsin.example.toml shows every option.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Arguments of `tocsin extract`.
+#[derive(Debug, Args)]
+pub struct ExtractArguments {
+    /// The extractor.
+    #[arg(value_enum)]
+    pub name: ExtractorName,
+    /// The configuration; engine/deploy/tocsin.example.toml shows every option.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// One of the extractors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum ExtractorName {
+    Rpc,
+    P2p,
+    Log,
+    Ebpf,
+    Ipc,
+}
+
+impl ExtractorName {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExtractorName::Rpc => "rpc",
+            ExtractorName::P2p => "p2p",
+            ExtractorName::Log => "log",
+            ExtractorName::Ebpf => "ebpf",
+            ExtractorName::Ipc => "ipc",
+        }
+    }
+
+    /// Leaves this one of a node's extractors, if it is there.
+    pub fn only(self, all: NodeExtractors) -> NodeExtractors {
+        let none = NodeExtractors::default();
+        match self {
+            ExtractorName::Rpc => NodeExtractors { rpc: all.rpc, ..none },
+            ExtractorName::P2p => NodeExtractors { p2p: all.p2p, ..none },
+            ExtractorName::Log => NodeExtractors { log: all.log, ..none },
+            ExtractorName::Ebpf => NodeExtractors { ebpf: all.ebpf, ..none },
+            ExtractorName::Ipc => NodeExtractors { ipc: all.ipc, ..none },
+        }
+    }
 }
 
 /// Arguments of `tocsin replay`.

@@ -6,6 +6,7 @@ mod events;
 mod expectation;
 mod incident;
 mod input;
+mod live;
 mod output;
 mod progress;
 mod repeat;
@@ -35,6 +36,9 @@ pub enum Ended {
 /// Runs a command.
 pub fn run(arguments: Arguments) -> anyhow::Result<Ended> {
     match arguments.command {
+        Command::Run(arguments) => live::run(&arguments),
+        Command::Record(arguments) => live::record(&arguments),
+        Command::Extract(arguments) => live::extract(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),

@@ -35,11 +35,20 @@ pub fn load(paths: &[PathBuf]) -> anyhow::Result<LoadedRules> {
 
 /// Loads these rule files.
 pub fn load_files(files: &[PathBuf]) -> anyhow::Result<LoadedRules> {
-    let mut loaded =
-        LoadedRules { rules: Vec::new(), errors: Vec::new(), known: Vec::new(), sandbox: Sandbox::new() };
+    let mut texts = Vec::new();
     for file in files {
         let path = file.display().to_string();
         let text = fs::read_to_string(file).with_context(|| format!("{path}: cannot read the rule"))?;
+        texts.push((path, text));
+    }
+    Ok(load_texts(texts.iter().map(|(path, text)| (path.clone(), text.as_str()))))
+}
+
+/// Loads rules from the paths and texts of their files.
+pub fn load_texts<'t>(files: impl Iterator<Item = (String, &'t str)>) -> LoadedRules {
+    let mut loaded =
+        LoadedRules { rules: Vec::new(), errors: Vec::new(), known: Vec::new(), sandbox: Sandbox::new() };
+    for (path, text) in files {
         let name = rule_name(&path);
         if loaded.known.contains(&name) {
             let message = format!("there is another rule named {name:?}, expected a file name of its own");
@@ -47,12 +56,12 @@ pub fn load_files(files: &[PathBuf]) -> anyhow::Result<LoadedRules> {
             continue;
         }
         loaded.known.push(name);
-        match Rule::load(Schema::embedded(), &loaded.sandbox, &path, &text) {
+        match Rule::load(Schema::embedded(), &loaded.sandbox, &path, text) {
             Ok(rule) => loaded.rules.push(rule),
             Err(errors) => loaded.errors.extend(errors),
         }
     }
-    Ok(loaded)
+    loaded
 }
 
 impl LoadedRules {
@@ -88,16 +97,9 @@ impl LoadedRules {
 
 /// Reads `RULE.PARAM=VALUE` and `RULE.PARAM@NODE=VALUE`.
 pub fn parse_override(text: &str) -> anyhow::Result<Override> {
-    let expected = "expected RULE.PARAM=VALUE or RULE.PARAM@NODE=VALUE";
-    let Some((target, value)) = text.split_once('=') else { bail!("--set {text}: {expected}") };
-    let Some((rule, param)) = target.split_once('.') else { bail!("--set {text}: {expected}") };
-    let (param, node) = match param.split_once('@') {
-        Some((param, node)) => (param, Some(node.to_string())),
-        None => (param, None),
+    let Some((target, value)) = text.split_once('=') else {
+        bail!("--set {text}: expected RULE.PARAM=VALUE or RULE.PARAM@NODE=VALUE")
     };
-    if node.as_deref() == Some("") {
-        bail!("--set {text}: the node's name is empty, {expected}");
-    }
     let value = match (value.parse::<i64>(), value.parse::<f64>(), value) {
         (Ok(value), _, _) => LiteralValue::Int(value),
         (_, Ok(value), _) if value.is_finite() => LiteralValue::Float(value),
@@ -105,6 +107,21 @@ pub fn parse_override(text: &str) -> anyhow::Result<Override> {
         (_, _, "false") => LiteralValue::Bool(false),
         _ => LiteralValue::Text(value.to_string()),
     };
+    parse_override_target(target, value).with_context(|| format!("--set {text}"))
+}
+
+/// Reads `RULE.PARAM` and `RULE.PARAM@NODE`.
+pub fn parse_override_target(target: &str, value: LiteralValue) -> anyhow::Result<Override> {
+    let Some((rule, param)) = target.split_once('.') else {
+        bail!("{target}: expected RULE.PARAM or RULE.PARAM@NODE")
+    };
+    let (param, node) = match param.split_once('@') {
+        Some((param, node)) => (param, Some(node.to_string())),
+        None => (param, None),
+    };
+    if node.as_deref() == Some("") {
+        bail!("{target}: the node's name is empty, expected RULE.PARAM or RULE.PARAM@NODE");
+    }
     Ok(Override { rule: rule.to_string(), param: param.to_string(), node, value })
 }
 

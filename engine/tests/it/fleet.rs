@@ -41,7 +41,7 @@ fn step(engine: &mut Engine, frame: Frame) -> Vec<Change> {
     engine.step(Input::Event { frame, node: "unnamed", origin: 0 })
 }
 
-const OUTLIER: &str = r#"
+pub const OUTLIER: &str = r#"
 const RULE = #{
     severity: "warning", scope: "fleet", every: "5s", keep_firing_for_s: 10,
     windows: #{ size: #{ last: "mempool_info.size", over: "1m" } },
@@ -84,7 +84,7 @@ fn a_fleet_rule_finds_the_node_unlike_its_siblings() {
     assert!((65_000..=80_000).contains(&seen[1].2), "{seen:?}");
 }
 
-const SILENT: &str = r#"
+pub const SILENT: &str = r#"
 const RULE = #{
     severity: "critical", every: "5s", keep_firing_for_s: 0,
     windows: #{ age_s: #{ age: "mempool_info", over: "1h" } },

@@ -6,8 +6,10 @@ mod archives;
 mod commands;
 mod fleet;
 mod incidents;
+mod live;
 mod projection;
 mod rule_errors;
+mod stream;
 mod windows;
 
 use std::path::{Path, PathBuf};

@@ -296,7 +296,7 @@ fn classify(event: &[u8]) -> Result<Option<(KindId, Value)>, WalkError> {
     while at < event.len() {
         let (key, after) = varint(event, at)?;
         let (number, wire_type) = ((key >> 3) as u32, (key & 7) as u8);
-        at = if (1..=5).contains(&number) {
+        at = if (1..=5).contains(&number) || number == 110 {
             let (value, after) = read(Type::Message(0), event, after, number, wire_type)?;
             found = Some((number, value));
             after

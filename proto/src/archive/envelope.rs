@@ -15,6 +15,9 @@ const TIMESTAMP_MS_MAX: u64 = u32::MAX as u64 * 1000 + 999;
 /// Before December 2025 the timestamp was in seconds; as milliseconds they would all lie before March 1973.
 const LEGACY_TIMESTAMP_BELOW: u64 = 100_000_000_000;
 
+/// Field of what the monitor says of itself: ours, and therefore above 100.
+pub const OBSERVER: u32 = 110;
+
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;
 const LENGTH_DELIMITED: u32 = 2;
@@ -31,7 +34,7 @@ pub struct Envelope<'a> {
     pub received_at_ms: Option<u64>,
     /// Running number per node and extractor.
     pub sequence: Option<u64>,
-    /// Field number of the extractor's message in `Event`, 1 to 5.
+    /// Field number of the extractor's message in `Event`: 1 to 5, or [`OBSERVER`].
     pub extractor: u32,
     /// The extractor's message, encoded.
     pub body: &'a [u8],
@@ -50,7 +53,7 @@ pub enum EnvelopeError {
     },
     /// A field number or wire type that an event does not have.
     #[error(
-        "byte {at}: field {number} has wire type {wire_type}, expected fields 1 to 5 and 100 with wire type 2, \
+        "byte {at}: field {number} has wire type {wire_type}, expected fields 1 to 5, 100 and 110 with wire type 2, \
          10, 101 and 102 with 0, or a number above"
     )]
     Field {
@@ -87,10 +90,10 @@ pub enum EnvelopeError {
         timestamp_ms: u64,
     },
     /// There is an envelope and nothing in it.
-    #[error("no extractor, expected one of fields 1 to 5")]
+    #[error("no extractor, expected one of fields 1 to 5, or 110")]
     NoExtractor,
     /// A sound event of an extractor that this program does not know.
-    #[error("extractor is field {number}, expected 1 to 5: the event is from a newer peer-observer")]
+    #[error("extractor is field {number}, expected 1 to 5, or 110: the event is from a newer peer-observer")]
     UnknownExtractor {
         /// Field number, 6 to 9.
         number: u32,
@@ -158,7 +161,7 @@ impl Spans {
             let at = fields.at;
             match fields.tag()? {
                 // 6 to 9 are told apart at the end: what follows says whether this is an event at all.
-                (number @ 1..=9, LENGTH_DELIMITED) => {
+                (number @ (1..=9 | OBSERVER), LENGTH_DELIMITED) => {
                     body = fields.bytes()?;
                     extractor = number;
                 }
@@ -185,7 +188,7 @@ impl Spans {
         };
         match extractor {
             0 => Err(EnvelopeError::NoExtractor),
-            1..=5 => Ok(Spans { timestamp_ms, node, received_at_ms, sequence, extractor, body }),
+            1..=5 | OBSERVER => Ok(Spans { timestamp_ms, node, received_at_ms, sequence, extractor, body }),
             number => Err(EnvelopeError::UnknownExtractor { number }),
         }
     }
@@ -349,7 +352,10 @@ mod tests {
     #[test]
     fn a_timestamp_and_an_extractor_are_required() {
         check(Payload::default().bytes(1, b"x"), Err("no timestamp, expected field 10"));
-        check(Payload::default().number(10, AT_MS), Err("no extractor, expected one of fields 1 to 5"));
+        check(
+            Payload::default().number(10, AT_MS),
+            Err("no extractor, expected one of fields 1 to 5, or 110"),
+        );
     }
 
     #[test]
@@ -373,7 +379,7 @@ mod tests {
 
     #[test]
     fn an_extractor_of_a_newer_peer_observer_is_named() {
-        let newer = "extractor is field 6, expected 1 to 5: the event is from a newer peer-observer";
+        let newer = "extractor is field 6, expected 1 to 5, or 110: the event is from a newer peer-observer";
         check(Payload::default().bytes(6, b"x").number(10, AT_MS), Err(newer));
     }
 

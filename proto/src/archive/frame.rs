@@ -22,7 +22,7 @@ pub struct Frame {
     pub received_at_ms: Option<u64>,
     /// Running number per node and extractor.
     pub sequence: Option<u64>,
-    /// Field number of the extractor's message in `Event`, 1 to 5.
+    /// Field number of the extractor's message in `Event`: 1 to 5, or [`OBSERVER`](super::OBSERVER).
     pub extractor: u32,
     body: Range<u32>,
     node: Option<Range<u32>>,

@@ -341,7 +341,7 @@ fn three_damaged_frames_in_a_row_end_the_archive() {
         "offset 32: frame of 0 bytes is not an event: no timestamp, expected field 10",
         "offset 33: frame of 0 bytes is not an event: no timestamp, expected field 10",
         "offset 44: frame of 0 bytes is not an event: no timestamp, expected field 10",
-        "offset 45: frame of 1 bytes is not an event: byte 0: field 0 has wire type 1, expected fields 1 to 5 and 100 \
+        "offset 45: frame of 1 bytes is not an event: byte 0: field 0 has wire type 1, expected fields 1 to 5, 100 and 110 \
          with wire type 2, 10, 101 and 102 with 0, or a number above",
         "offset 44: 3 frames in a row are not events; the events after it cannot be told apart",
     ];

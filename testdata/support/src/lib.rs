@@ -3,11 +3,13 @@
 // Tests have clocks, files and processes.
 #![allow(clippy::disallowed_methods)]
 
+pub mod attacker;
 mod expected;
 mod node;
 mod process;
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use expected::{event_json, expect_events};
@@ -15,9 +17,20 @@ pub use node::Node;
 pub use process::{NatsServer, Process};
 
 /// A port nobody listens on at the moment.
+///
+/// Below 32768: Linux takes those above for outgoing connections, and one of those may have the port before the test
+/// listens on it. Each process begins elsewhere, so that tests that run side by side seldom ask for the same.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("bound").port()
+    const FIRST: u32 = 10_000;
+    const PORTS: u32 = 22_000;
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(97);
+    let port = |_| {
+        let number = begin.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
+        (FIRST + number % PORTS) as u16
+    };
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (0..PORTS).map(port).find(is_free).expect("a free port")
 }
 
 /// Asks `ready` until it answers; panics with `what` after `patience`.

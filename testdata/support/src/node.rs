@@ -46,6 +46,9 @@ impl Node {
         let mut arguments = vec![
             "-regtest".to_string(),
             format!("-datadir={}", folder.path().display()),
+            // By default it goes on with ::1 alone if the port is taken on 127.0.0.1, and never answers.
+            format!("-rpcbind=127.0.0.1:{rpc_port}"),
+            "-rpcallowip=127.0.0.1".to_string(),
             format!("-rpcport={rpc_port}"),
             format!("-bind=127.0.0.1:{p2p_port}"),
             "-listen=1".to_string(),

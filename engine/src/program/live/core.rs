@@ -1,0 +1,453 @@
+//! The thread of the engine: events from the bus are stamped, recorded and given to the engine, in this order.
+//!
+//! After a restart it restores the checkpoint, reads what was recorded since, says for how long it was away, and goes on.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use tocsin_engine::engine::{BEAT_MS, Engine, Input, Problem};
+use tocsin_engine::time::Timestamp;
+use tocsin_engine::timeline::Change;
+use tocsin_extractors::{CancellationToken, Outgoing};
+use tocsin_proto::archive::{ArchiveReader, Frame};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::MissedTickBehavior;
+
+use super::super::arguments::Format;
+use super::super::output::Style;
+use super::checkpoint::Checkpoint;
+use super::config::Config;
+use super::intake::Intake;
+use super::nats::Connection;
+use super::recording::{self, Position, Recording};
+use super::rules::Loaded;
+use super::status::{CheckpointStatus, NodeStatus, ReloadStatus, RuleEntry, Status, StatusBoard};
+use super::timeline::Timeline;
+
+/// Events taken from the bus at once.
+const BATCH: usize = 1024;
+/// How often the recording is made readable and the status is put together.
+const TEND_EVERY_MS: u64 = 1000;
+/// How long extractors may take to end before they are left behind.
+const GRACE: Duration = Duration::from_secs(10);
+/// Problems of one kind that are logged in a minute; the rest is counted by the engine.
+const LOGGED_A_MINUTE: u32 = 20;
+
+/// What the thread works with.
+pub struct Core {
+    engine: Option<Engine>,
+    intake: Intake,
+    recording: Option<Recording>,
+    timeline: Option<Timeline>,
+    checkpoint_path: PathBuf,
+    checkpoint_every_ms: u64,
+    checkpointed_ms: u64,
+    tended_ms: u64,
+    format: Format,
+    style: Style,
+    board: StatusBoard,
+    connections: Vec<Connection>,
+    status: Status,
+    logged: (u64, u32),
+    now_ms: u64,
+    origin: u64,
+}
+
+/// What it is told from outside.
+pub struct Inputs {
+    /// Events of all sources.
+    pub events: Receiver<Outgoing>,
+    /// Rules loaded anew.
+    pub reloads: Receiver<anyhow::Result<Loaded>>,
+    /// When to end.
+    pub shutdown: CancellationToken,
+}
+
+impl Core {
+    /// Restores what a run before left in the data folder. Without rules nothing but the recording is kept.
+    pub fn restore(
+        config: &Config,
+        rules: Option<Loaded>,
+        format: Format,
+        board: StatusBoard,
+        connections: Vec<Connection>,
+    ) -> anyhow::Result<Core> {
+        let folder = config.data.join("recordings");
+        let mut core = Core {
+            engine: None,
+            intake: Intake::default(),
+            recording: None,
+            timeline: None,
+            checkpoint_path: config.data.join("checkpoint"),
+            checkpoint_every_ms: config.checkpoint.every.get().as_millis() as u64,
+            checkpointed_ms: 0,
+            tended_ms: 0,
+            format,
+            style: Style::of_stdout(),
+            board,
+            connections,
+            status: Status { started_at_ms: clock_ms(), ..Status::default() },
+            logged: (0, 0),
+            now_ms: 0,
+            origin: 0,
+        };
+        let checkpoint = core.read_checkpoint();
+        if let Some(rules) = rules {
+            core.status.load_errors = rules.errors;
+            let timeline = config.data.join("timeline.jsonl");
+            let length = checkpoint.as_ref().map_or(u64::MAX, |checkpoint| checkpoint.timeline);
+            let opened = Timeline::open(&timeline, length);
+            core.timeline =
+                Some(opened.with_context(|| format!("{}: cannot be written", timeline.display()))?);
+            let state = checkpoint.as_ref().and_then(|checkpoint| checkpoint.engine.as_deref());
+            core.engine = Some(restored(rules.library, state));
+        }
+        let was_here = checkpoint.is_some();
+        let mut clean = false;
+        if let Some(checkpoint) = checkpoint {
+            core.intake.memory = checkpoint.memory;
+            let from = checkpoint.position.unwrap_or_else(|| Position::at(checkpoint.at_ms));
+            let caught_up = core.catch_up(&folder, &from);
+            clean = checkpoint.clean && caught_up == 0;
+        }
+        if config.recording.enabled {
+            let opened = Recording::new(folder.clone(), config.recording.clone());
+            core.recording =
+                Some(opened.with_context(|| format!("{}: cannot be written", folder.display()))?);
+        }
+        core.now_ms = clock_ms();
+        if was_here {
+            core.tell_downtime(clean);
+        }
+        Ok(core)
+    }
+
+    fn read_checkpoint(&self) -> Option<Checkpoint> {
+        Checkpoint::read(&self.checkpoint_path).unwrap_or_else(|error| {
+            let aside = self.checkpoint_path.with_extension("damaged");
+            tracing::error!(
+                "starting without the state of the run before ({} keeps it): {error:#}",
+                aside.display()
+            );
+            let _ = std::fs::rename(&self.checkpoint_path, aside);
+            None
+        })
+    }
+
+    /// Gives the engine what was recorded after its checkpoint. Returns the number of events.
+    fn catch_up(&mut self, folder: &Path, from: &Position) -> u64 {
+        let mut count = 0;
+        for path in recording::files(folder).unwrap_or_default() {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name < from.file.as_str() {
+                continue;
+            }
+            let skipped = if name == from.file { from.events } else { 0 };
+            let reader = match File::open(&path).map(ArchiveReader::new) {
+                Ok(Ok(reader)) => reader,
+                Ok(Err(error)) => {
+                    tracing::warn!("{}: left out of the catching up: {error}", path.display());
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!("{}: left out of the catching up: {error}", path.display());
+                    continue;
+                }
+            };
+            // A run that was killed leaves its last file without an end: what is readable is all there is.
+            for frame in reader.filter_map(Result::ok).skip(skipped as usize) {
+                self.intake.recall(&frame);
+                self.step(frame, false);
+                count += 1;
+            }
+        }
+        if count > 0 {
+            tracing::info!("read {count} events again that were recorded after the last checkpoint");
+        }
+        count
+    }
+
+    fn tell_downtime(&mut self, clean: bool) {
+        for frame in self.intake.downtime(self.now_ms, clean) {
+            let from = self.intake.memory.nodes[frame.node().unwrap_or_default()].last_event_ms;
+            let node = frame.node().unwrap_or_default();
+            let seconds = (self.now_ms - from) as f64 / 1000.0;
+            let from = Timestamp::from_unix_ms(from as i64);
+            tracing::warn!(node, "nothing was seen for {seconds:.1} s, since {from}: tocsin was not running");
+            self.feed(frame);
+        }
+    }
+
+    /// Works until the sources end, or until they do not although they were told to.
+    pub async fn run(mut self, mut inputs: Inputs) {
+        self.status.is_ready = true;
+        self.publish(0);
+        let mut ticks = tokio::time::interval(Duration::from_millis(BEAT_MS as u64));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut batch = Vec::with_capacity(BATCH);
+        let shutdown = inputs.shutdown.clone();
+        let too_long = async move {
+            shutdown.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::pin!(too_long);
+        loop {
+            tokio::select! {
+                count = inputs.events.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                    self.take(&mut batch);
+                }
+                _ = ticks.tick() => self.tick(inputs.events.len()),
+                Some(loaded) = inputs.reloads.recv() => self.reload(loaded),
+                () = &mut too_long => {
+                    tracing::warn!("some extractors did not end within {} s and are left behind", GRACE.as_secs());
+                    break;
+                }
+            }
+        }
+        self.end();
+    }
+
+    /// Time of arrival: never earlier than one given before, whatever the clock does.
+    fn advance_clock(&mut self) {
+        self.now_ms = self.now_ms.max(clock_ms());
+    }
+
+    fn take(&mut self, batch: &mut Vec<Outgoing>) {
+        self.advance_clock();
+        for event in batch.drain(..) {
+            match self.intake.accept(&event.payload, &event.node, self.now_ms) {
+                Ok(accepted) => {
+                    if let Some(lost) = accepted.lost {
+                        tracing::warn!(node = lost.node(), "events are missing before the one now received");
+                        self.feed(lost);
+                    }
+                    self.feed(accepted.frame);
+                }
+                Err(error) => {
+                    self.log_some(format_args!("a payload from node {} is no event: {error}", event.node))
+                }
+            }
+        }
+    }
+
+    /// Records an event and gives it to the engine.
+    fn feed(&mut self, frame: Frame) {
+        if let Some(recording) = &mut self.recording {
+            recording.write(&frame.payload, self.now_ms);
+        }
+        self.step(frame, true);
+    }
+
+    fn step(&mut self, frame: Frame, is_new: bool) {
+        self.origin += 1;
+        let Some(engine) = &mut self.engine else { return };
+        let changes = engine.step(Input::Event { frame, node: "", origin: self.origin });
+        self.tell(&changes, is_new);
+    }
+
+    fn tick(&mut self, queued: usize) {
+        self.advance_clock();
+        if let Some(engine) = &mut self.engine {
+            let changes = engine.step(Input::Tick(Timestamp::from_unix_ms(self.now_ms as i64)));
+            self.tell(&changes, true);
+        }
+        self.tell_problems();
+        if self.now_ms - self.tended_ms >= TEND_EVERY_MS {
+            self.tended_ms = self.now_ms;
+            if let Some(recording) = &mut self.recording {
+                recording.tend(self.now_ms);
+            }
+            self.publish(queued);
+        }
+        if self.now_ms - self.checkpointed_ms >= self.checkpoint_every_ms {
+            self.checkpoint(false);
+        }
+    }
+
+    fn tell(&mut self, changes: &[Change], is_new: bool) {
+        if changes.is_empty() {
+            return;
+        }
+        if let Some(timeline) = &mut self.timeline
+            && let Err(error) = timeline.append(changes)
+        {
+            self.log_some(format_args!("the timeline cannot be written: {error}"));
+        }
+        if !is_new {
+            return;
+        }
+        use std::io::Write as _;
+        let mut out = std::io::stdout().lock();
+        for change in changes {
+            let line = match self.format {
+                Format::Json => change.to_json(),
+                Format::Text => self.style.line(change),
+            };
+            // Nobody may be reading; the timeline has it.
+            let _ = writeln!(out, "{line}");
+        }
+        let _ = out.flush();
+    }
+
+    fn tell_problems(&mut self) {
+        let problems = self.engine.as_mut().map(Engine::take_problems).unwrap_or_default();
+        for problem in problems {
+            match problem {
+                Problem::Rule { node, at, error } => {
+                    self.log_some(format_args!("{error} (node {node}, {at})"))
+                }
+                Problem::TooManyNodes { node, .. } => {
+                    self.log_some(format_args!("node {node:?} is one too many"))
+                }
+                Problem::Undecodable { node, at, reason, .. } => {
+                    self.log_some(format_args!("an event of node {node} at {at} does not decode: {reason}"));
+                }
+            }
+        }
+    }
+
+    fn log_some(&mut self, text: std::fmt::Arguments) {
+        let minute = self.now_ms / 60_000;
+        let count = if self.logged.0 == minute { self.logged.1 } else { 0 };
+        self.logged = (minute, count + 1);
+        if count < LOGGED_A_MINUTE {
+            tracing::warn!("{text}");
+        }
+    }
+
+    fn reload(&mut self, loaded: anyhow::Result<Loaded>) {
+        self.advance_clock();
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.note_reload(vec![format!("{error:#}")]);
+                return;
+            }
+        };
+        if let Some(engine) = &mut self.engine {
+            let (changes, notes) = engine.reload(loaded.library);
+            for note in notes {
+                tracing::info!("reload: {note}");
+            }
+            self.tell(&changes, true);
+        }
+        self.note_reload(loaded.errors);
+    }
+
+    fn note_reload(&mut self, errors: Vec<String>) {
+        let is_ok = errors.is_empty();
+        for error in &errors {
+            tracing::error!("{error}; the version that loaded last runs on");
+        }
+        tracing::info!("rules loaded anew{}", if is_ok { "" } else { ", but not all of them" });
+        let (ok, failed) = self.status.reloads;
+        self.status.reloads = if is_ok { (ok + 1, failed) } else { (ok, failed + 1) };
+        self.status.reload = Some(ReloadStatus { at_ms: self.now_ms, is_ok });
+        self.status.load_errors = errors;
+    }
+
+    fn checkpoint(&mut self, clean: bool) {
+        let started = Instant::now();
+        self.checkpointed_ms = self.now_ms;
+        let position = self.recording.as_mut().and_then(|recording| recording.position(self.now_ms));
+        let checkpoint = Checkpoint {
+            position,
+            timeline: self.timeline.as_ref().map_or(0, Timeline::length),
+            memory: self.intake.memory.clone(),
+            clean,
+            at_ms: self.now_ms,
+            engine: self.engine.as_ref().map(Engine::snapshot),
+        };
+        let status = self.status.checkpoint.get_or_insert_with(CheckpointStatus::default);
+        match checkpoint.write(&self.checkpoint_path) {
+            Ok(bytes) => {
+                (status.at_ms, status.bytes) = (self.now_ms, bytes);
+                status.seconds = started.elapsed().as_secs_f64();
+            }
+            Err(error) => {
+                status.failed += 1;
+                tracing::error!(
+                    "{}: the checkpoint cannot be written: {error}",
+                    self.checkpoint_path.display()
+                );
+            }
+        }
+    }
+
+    /// Puts the status together.
+    fn publish(&mut self, queued: usize) {
+        let status = &mut self.status;
+        status.at_ms = self.now_ms;
+        status.queued = queued;
+        status.extractors = self.intake.extractors.clone();
+        status.lost = self.intake.lost.clone();
+        status.undecodable = self.intake.undecodable.clone();
+        status.sources = self.connections.iter().map(Connection::status).collect();
+        status.recording = self.recording.as_ref().map(|recording| recording.status.clone());
+        if let Some(engine) = &self.engine {
+            status.alerts = engine.alerts();
+            let memory = &self.intake.memory;
+            let node = |report: tocsin_engine::engine::NodeReport| {
+                let memory = memory.nodes.get(&*report.name);
+                let (last_event_ms, lag_ms) = memory.map_or((0, 0), |node| (node.last_event_ms, node.lag_ms));
+                NodeStatus { report, last_event_ms, lag_ms }
+            };
+            status.nodes = engine.nodes().into_iter().map(node).collect();
+            status.rules = rule_entries(engine);
+        }
+        self.board.write(status.clone());
+    }
+
+    fn end(mut self) {
+        self.advance_clock();
+        self.tell_problems();
+        self.checkpoint(true);
+        if let Some(recording) = &mut self.recording {
+            recording.finish(self.now_ms);
+        }
+    }
+}
+
+/// An engine with the state of a run before, as far as it can be read.
+fn restored(library: tocsin_engine::engine::Library, state: Option<&[u8]>) -> Engine {
+    let Some(state) = state else { return Engine::new(library) };
+    match Engine::restore(library, state) {
+        Ok((engine, notes)) => {
+            for note in notes {
+                tracing::warn!("restart: {note}");
+            }
+            engine
+        }
+        Err((library, error)) => {
+            tracing::error!("the engine starts empty, its state cannot be restored: {error}");
+            Engine::new(library)
+        }
+    }
+}
+
+fn rule_entries(engine: &Engine) -> Vec<RuleEntry> {
+    let rules = engine.library().rules().iter().zip(engine.rules());
+    let entry = |(rule, report): (&tocsin_engine::rules::Rule, _)| RuleEntry {
+        report,
+        file: rule.path.clone(),
+        severity: rule.definition.severity,
+        status: rule.definition.status,
+        header: rule.header.clone(),
+        every_s: rule.definition.every.as_secs_f64(),
+        for_s: rule.definition.for_s.as_secs_f64(),
+        keep_firing_for_s: rule.definition.keep_firing_for_s.as_secs_f64(),
+        last_evaluated_ms: 0,
+        last_failed_ms: 0,
+    };
+    rules.map(entry).collect()
+}
+
+fn clock_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since_epoch.map_or(0, |elapsed| elapsed.as_millis() as u64)
+}

@@ -1,0 +1,153 @@
+//! What the running program shows over HTTP: metrics for Prometheus, its rules and alerts in Prometheus' shapes, and a
+//! page for people. Nothing here changes anything.
+//!
+//! Every answer is made from the newest [`Status`] alone. Alerts name addresses, which are nobody's business elsewhere:
+//! on a loopback address only callers that ask for it by address or as localhost are answered, so that no web page can
+//! read it under a name of its own (DNS rebinding).
+
+mod api;
+mod metrics;
+mod page;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, SystemTime};
+
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::middleware::{Next, from_fn, map_response};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tocsin_engine::rules::Status as RuleStatus;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::status::{Status, StatusBoard};
+
+/// Requests under way get this long to end at shutdown; a caller that dawdles does not hold the program.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// The engine writes a status each second; if none came for so long, it hangs.
+const STATUS_AGE_MAX: Duration = Duration::from_secs(60);
+/// The page runs nothing and fetches nothing, whatever is in it.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'";
+
+/// Answers requests until `shutdown`; returns at most two seconds after it.
+pub async fn serve(listener: TcpListener, board: StatusBoard, shutdown: CancellationToken) {
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let mut app = router(board);
+    if is_local {
+        app = app.layer(from_fn(only_local_names));
+    }
+    let serving = axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let grace = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(SHUTDOWN_GRACE).await;
+    };
+    tokio::select! {
+        // It never ends with an error: failures to accept are waited out inside.
+        _ = serving => {}
+        () = grace => tracing::debug!("HTTP connections were cut at shutdown"),
+    }
+}
+
+fn router(board: StatusBoard) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/rules", get(rules))
+        .route("/api/v1/alerts", get(alerts))
+        .route("/-/healthy", get(healthy))
+        .route("/-/ready", get(ready))
+        .layer(map_response(as_it_is))
+        .with_state(board)
+}
+
+/// Browsers shall neither guess what an answer is nor keep it.
+async fn as_it_is(response: Response) -> impl IntoResponse {
+    ([(X_CONTENT_TYPE_OPTIONS, "nosniff"), (CACHE_CONTROL, "no-store")], response)
+}
+
+async fn page(State(board): State<StatusBoard>) -> impl IntoResponse {
+    ([(CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page::render(&board.read())))
+}
+
+async fn metrics(State(board): State<StatusBoard>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics::render(&board.read()))
+}
+
+async fn rules(State(board): State<StatusBoard>, Query(pairs): Query<Vec<(String, String)>>) -> Response {
+    match api::RulesQuery::read(pairs) {
+        Ok(query) => Json(api::rules(&board.read(), &query)).into_response(),
+        Err(error) => {
+            let answer = json!({"status": "error", "errorType": "bad_data", "error": error});
+            (StatusCode::BAD_REQUEST, Json(answer)).into_response()
+        }
+    }
+}
+
+async fn alerts(State(board): State<StatusBoard>) -> Response {
+    Json(api::alerts(&board.read())).into_response()
+}
+
+/// 503 if the engine hangs: a monitor that has gone blind must say so.
+async fn healthy(State(board): State<StatusBoard>) -> impl IntoResponse {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    match health(&board.read(), now) {
+        Ok(()) => (StatusCode::OK, "tocsin is healthy.\n".to_string()),
+        Err(age) => {
+            let text = format!("The engine has said nothing for {} s.\n", age.as_secs());
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
+}
+
+async fn ready(State(board): State<StatusBoard>) -> impl IntoResponse {
+    match board.read().is_ready {
+        true => (StatusCode::OK, "tocsin is ready.\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "tocsin is catching up.\n"),
+    }
+}
+
+/// The age of the status, if it is too old. While it catches up, the engine has better things to do.
+fn health(status: &Status, now: Duration) -> Result<(), Duration> {
+    let age = now.saturating_sub(Duration::from_millis(status.at_ms));
+    if status.is_ready && age > STATUS_AGE_MAX { Err(age) } else { Ok(()) }
+}
+
+async fn only_local_names(request: Request, next: Next) -> Response {
+    let host = request.headers().get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    match host {
+        Some(host) if !is_local_name(&host) => {
+            let text =
+                "asked under a name, expected an address or localhost; a proxy must set the header Host\n";
+            (StatusCode::FORBIDDEN, text).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// True for `localhost` and for addresses, with or without a port.
+fn is_local_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// The word of a rule's status.
+fn status_name(status: RuleStatus) -> &'static str {
+    match status {
+        RuleStatus::Stable => "stable",
+        RuleStatus::Experimental => "experimental",
+    }
+}

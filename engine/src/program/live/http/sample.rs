@@ -1,0 +1,144 @@
+//! A status with something in every field, for the tests.
+
+use tocsin_engine::alerts::State;
+use tocsin_engine::engine::{AlertReport, NodeReport, RuleHealth, RuleReport};
+use tocsin_engine::rules::header::Header;
+use tocsin_engine::rules::{Severity, Status as RuleStatus};
+use tocsin_engine::time::Timestamp;
+use tocsin_engine::timeline::AlertKey;
+use tocsin_engine::windows::Reading;
+use tocsin_engine::windows::key::{Key, KeyPart};
+
+use super::super::status::*;
+
+/// An address that belongs into the API and on the page, and never into a metric.
+pub const ADDRESS: &str = "203.0.113.7:8333";
+/// A name that would break out of a label, a JSON string or a page that is not careful.
+pub const HOSTILE: &str = "ev\"il\\</td>\n<script>alert(1)</script>{x=\"";
+/// When the first of the two alerts of `addr_flood` on `hal` began.
+pub const FIRST_MS: i64 = 1_795_229_900_000;
+
+/// The status at an instant.
+pub fn status(at_ms: u64) -> Status {
+    Status {
+        at_ms,
+        started_at_ms: at_ms - 3_600_000,
+        is_ready: true,
+        nodes: vec![node("hal", at_ms), node(HOSTILE, at_ms)],
+        rules: vec![
+            rule("addr_flood", "rules/peers/addr_flood.rhai", 120, 0),
+            rule("idle", "rules/node/idle.rhai", 0, 0),
+            rule("tip_stalled", "rules/chain/tip_stalled.rhai", 7, 1),
+        ],
+        alerts: vec![
+            alert("addr_flood", "hal", State::Firing, FIRST_MS + 5_000),
+            alert("addr_flood", "hal", State::Pending, FIRST_MS),
+            alert("tip_stalled", HOSTILE, State::Pending, FIRST_MS),
+        ],
+        extractors: [
+            (("hal".to_string(), "rpc".to_string()), extractor(true, at_ms)),
+            ((HOSTILE.to_string(), "p2p".to_string()), extractor(false, at_ms)),
+        ]
+        .into(),
+        sources: vec![SourceStatus {
+            name: "fleet".into(),
+            is_connected: true,
+            messages: 900,
+            disconnects: 1,
+            slow_consumer: 2,
+        }],
+        lost: [(("hal".to_string(), "rpc".to_string()), 5)].into(),
+        undecodable: [("hal".to_string(), 6)].into(),
+        queued: 17,
+        recording: Some(RecordingStatus {
+            file: "/var/lib/tocsin/recording/1.bin.zst".into(),
+            events: 1000,
+            bytes: 50_000,
+            kept: (3, 150_000),
+            failed: 1,
+            last_error: Some("disk full".into()),
+        }),
+        checkpoint: Some(CheckpointStatus { at_ms: at_ms - 10_000, bytes: 70_000, seconds: 0.25, failed: 1 }),
+        load_errors: vec!["rules/peers/new.rhai:3:5: RULE.evry: unknown key <b>".into()],
+        reload: Some(ReloadStatus { at_ms: at_ms - 60_000, is_ok: false }),
+        reloads: (4, 1),
+    }
+}
+
+fn node(name: &str, at_ms: u64) -> NodeStatus {
+    let report = NodeReport {
+        name: name.into(),
+        events: vec![("message", 800), ("peer_infos", 20)],
+        late: 3,
+        implausible: 1,
+        clock_steps: 1,
+        undecodable: 2,
+        evicted: 4,
+        skew_ms: -250,
+    };
+    NodeStatus { report, last_event_ms: at_ms - 500, lag_ms: 1500 }
+}
+
+fn rule(name: &str, file: &str, evaluations: u64, failures: u64) -> RuleEntry {
+    let health = RuleHealth {
+        evaluations,
+        script_calls: evaluations / 2,
+        findings: evaluations / 4,
+        inhibited: 1,
+        crowded_out: 2,
+        failures,
+        last_error: (failures > 0).then(|| "line 3: w.rate is nothing".to_string()),
+    };
+    let header = Header {
+        title: format!("The condition of {name}."),
+        why: "It fills addrman.".into(),
+        false_positives: "A getaddr.".into(),
+        remedy: "Disconnect the peer.".into(),
+        references: String::new(),
+    };
+    RuleEntry {
+        report: RuleReport { name: name.into(), health, firing: 0 },
+        file: file.into(),
+        severity: Severity::Warning,
+        status: RuleStatus::Stable,
+        header,
+        every_s: 5.0,
+        for_s: 60.0,
+        keep_firing_for_s: 300.0,
+        last_evaluated_ms: 0,
+        last_failed_ms: 0,
+    }
+}
+
+fn alert(rule: &str, node: &str, state: State, since_ms: i64) -> AlertReport {
+    let since = Timestamp::from_unix_ms(since_ms);
+    AlertReport {
+        rule: rule.into(),
+        node: node.into(),
+        key: AlertKey {
+            names: vec!["address".to_string(), "peer.id".to_string()].into(),
+            key: Key(Box::new([KeyPart::Bytes(ADDRESS.as_bytes().into()), KeyPart::Int(since_ms % 10_000)])),
+        },
+        severity: Severity::Warning,
+        state,
+        since,
+        last_finding_at: since.plus_ms(5_000),
+        value: Reading::Int(2000),
+        limit: Reading::Float(60.5),
+        summary: format!("{ADDRESS} sent <img src=x onerror=alert(1)>"),
+    }
+}
+
+fn extractor(is_up: bool, at_ms: u64) -> ExtractorState {
+    ExtractorState {
+        is_up,
+        detail: "/Satoshi:31.0.0(<b>)/".into(),
+        events: 400,
+        errors: 2,
+        lost: 1,
+        reconnects: 3,
+        last_error: Some("connection refused".into()),
+        since_ms: at_ms - 100_000,
+        reported_ms: at_ms - 2_000,
+    }
+}

@@ -1,0 +1,19 @@
+//! The program's own log, on standard error.
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use super::config::{Log, LogFormat};
+
+/// Begins to log. Standard output is left to alerts.
+pub fn start(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.level).with_context(|| {
+        format!("log.level = {:?}, expected error, warn, info, debug or trace", log.level)
+    })?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Human => lines.with_target(false).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

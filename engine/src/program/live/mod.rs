@@ -1,0 +1,216 @@
+//! The live commands: `run`, `record` and `extract`.
+//!
+//! Extractors and NATS servers put events on one bus. The engine's thread (`core`) takes them from there, records them
+//! and steps the engine; everything else reads what it publishes (`status`).
+
+mod checkpoint;
+pub mod config;
+mod core;
+mod http;
+mod intake;
+mod logging;
+mod nats;
+mod recording;
+mod rules;
+mod status;
+mod timeline;
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tocsin_extractors::{Bus, CancellationToken, NodeExtractors, bus, start};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Ended;
+use super::arguments::{ExtractArguments, Format, LiveArguments, RunArguments};
+use config::Config;
+use core::{Core, Inputs};
+use nats::Connection;
+use rules::{Loaded, Loader};
+use status::StatusBoard;
+
+/// `tocsin run`: watches nodes and tells what alerts do.
+pub fn run(arguments: &RunArguments) -> anyhow::Result<Ended> {
+    let config = Config::load(&arguments.config)?;
+    logging::start(&config.log)?;
+    let mut loader = Loader::new(config.rules.clone());
+    let loaded = loader.load()?;
+    for error in &loaded.errors {
+        tracing::error!("{error}");
+    }
+    tracing::info!("{} rules", loaded.library.rules().len());
+    runtime()?.block_on(watch(config, Some((loader, loaded)), arguments.format))
+}
+
+/// `tocsin record`: records what arrives, without rules.
+pub fn record(arguments: &LiveArguments) -> anyhow::Result<Ended> {
+    let mut config = Config::load(&arguments.config)?;
+    logging::start(&config.log)?;
+    config.recording.enabled = true;
+    runtime()?.block_on(watch(config, None, Format::Text))
+}
+
+/// `tocsin extract`: one extractor of this machine's nodes, for an engine elsewhere.
+pub fn extract(arguments: &ExtractArguments) -> anyhow::Result<Ended> {
+    let config = Config::load(&arguments.config)?;
+    logging::start(&config.log)?;
+    let Some(server) = config.publish.clone() else {
+        bail!("{}: [publish] is missing, expected the url of a NATS server", arguments.config.display());
+    };
+    let name = arguments.name.name();
+    let nodes: Vec<(String, NodeExtractors)> = config
+        .nodes
+        .iter()
+        .map(|node| (node.name.clone(), arguments.name.only(node.extractors())))
+        .filter(|(_, extractors)| !extractors.is_empty())
+        .collect();
+    if nodes.is_empty() {
+        bail!("{}: no [[node]] has a table [node.{name}]", arguments.config.display());
+    }
+    runtime()?.block_on(async move {
+        let shutdown = shutdown_on_request()?;
+        let (bus, events) = bus();
+        for (node, extractors) in nodes {
+            start(&node, extractors, &bus, &shutdown);
+        }
+        drop(bus);
+        nats::publish(server, events).await?;
+        Ok(Ended::Well)
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
+}
+
+async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) -> anyhow::Result<Ended> {
+    if config.nodes.is_empty() && config.nats.is_empty() {
+        bail!("there is nothing to watch, expected [[node]] or [[nats]] in the configuration");
+    }
+    let _lock = lock(&config.data)?;
+    let listener = TcpListener::bind(config.http.listen)
+        .await
+        .with_context(|| format!("http.listen = \"{}\": cannot listen there", config.http.listen))?;
+    let shutdown = shutdown_on_request()?;
+    let board = StatusBoard::default();
+    let http = tokio::spawn(http::serve(listener, board.clone(), shutdown.clone()));
+
+    let (bus, events) = bus();
+    let connections: Vec<Connection> = config.nats.iter().map(|nats| Connection::new(&nats.name)).collect();
+    let (loader, loaded) = rules.unzip();
+    let (reload, reloads) = mpsc::channel(1);
+    let inputs = Inputs { events, reloads, shutdown: shutdown.clone() };
+    let core = std::thread::Builder::new().name("engine".to_string());
+    let core = core.spawn({
+        let (config, board, connections) = (config.clone(), board, connections.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        move || {
+            let core = Core::restore(&config, loaded, format, board, connections)?;
+            runtime.block_on(core.run(inputs));
+            anyhow::Ok(())
+        }
+    })?;
+    let mut tasks = sources(&config, &connections, bus, &shutdown);
+    if let Some(loader) = loader {
+        tasks.push(tokio::spawn(watch_rules(
+            loader,
+            config.rules.reload_every.get(),
+            reload,
+            shutdown.clone(),
+        )));
+    }
+    let ended = tokio::task::spawn_blocking(move || core.join()).await?;
+    shutdown.cancel();
+    for task in tasks {
+        task.abort();
+    }
+    let _ = http.await;
+    match ended {
+        Ok(result) => result.map(|()| Ended::Well),
+        Err(_) => bail!("the engine failed; what it had recorded is kept and a restart goes on from there"),
+    }
+}
+
+/// Starts extractors and NATS connections.
+fn sources(
+    config: &Config,
+    connections: &[Connection],
+    bus: Bus,
+    shutdown: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    for node in &config.nodes {
+        tasks.extend(start(&node.name, node.extractors(), &bus, shutdown));
+    }
+    for (nats, connection) in config.nats.iter().zip(connections) {
+        let receiving = nats::receive(nats.clone(), connection.clone(), bus.clone(), shutdown.clone());
+        let name = nats.name.clone();
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = receiving.await {
+                tracing::error!(nats = name, "{error:#}");
+            }
+        }));
+    }
+    tasks
+}
+
+/// Looks for changed rule files, and loads them on SIGHUP.
+async fn watch_rules(
+    mut loader: Loader,
+    every: Duration,
+    reload: mpsc::Sender<anyhow::Result<Loaded>>,
+    shutdown: CancellationToken,
+) {
+    let Ok(mut asked) = signal(SignalKind::hangup()) else { return };
+    loop {
+        let is_asked = tokio::select! {
+            _ = asked.recv() => true,
+            () = tokio::time::sleep(every) => false,
+            () = shutdown.cancelled() => return,
+        };
+        if !is_asked && !loader.has_changed() {
+            continue;
+        }
+        let loaded = tokio::task::spawn_blocking(move || {
+            let loaded = loader.load();
+            (loader, loaded)
+        });
+        let Ok((back, loaded)) = loaded.await else { return };
+        loader = back;
+        if reload.send(loaded).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A token that SIGTERM and SIGINT cancel.
+fn shutdown_on_request() -> anyhow::Result<CancellationToken> {
+    let shutdown = CancellationToken::new();
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("ending");
+        token.cancel();
+    });
+    Ok(shutdown)
+}
+
+/// Makes sure that no other process works in the data folder.
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let context = || format!("data = {:?}: cannot be written", folder);
+    std::fs::create_dir_all(folder).with_context(context)?;
+    let file = File::options().create(true).append(true).open(folder.join("lock")).with_context(context)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => bail!("data = {folder:?}: another tocsin works there, expected a folder of its own"),
+    }
+}

@@ -1,0 +1,147 @@
+//! A running `tocsin` and what it tells.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tocsin_testing::{Process, eventually, free_port};
+
+/// How long things may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The workspace.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
+}
+
+/// A running program with a data folder of its own.
+pub struct Tocsin {
+    folder: tempfile::TempDir,
+    command: &'static str,
+    process: Option<Process>,
+    http: u16,
+}
+
+impl Tocsin {
+    /// Starts `tocsin run` with the rules of the project and this configuration besides `data` and `http`.
+    #[track_caller]
+    pub fn run(config: &str) -> Self {
+        Tocsin::start("run", config)
+    }
+
+    /// Starts a live command.
+    #[track_caller]
+    pub fn start(command: &'static str, config: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("tocsin").tempdir().expect("a folder");
+        let mut tocsin = Tocsin { folder, command, process: None, http: free_port() };
+        tocsin.configure(config);
+        tocsin.start_again();
+        tocsin
+    }
+
+    /// Writes the configuration, which counts from the next start on.
+    pub fn configure(&self, config: &str) {
+        let rules = if config.contains("[rules]") {
+            String::new()
+        } else {
+            format!("[rules]\npaths = [{:?}]\n", root().join("rules").display().to_string())
+        };
+        let text = format!(
+            "data = {:?}\n[http]\nlisten = \"127.0.0.1:{}\"\n{rules}{config}",
+            self.data().display().to_string(),
+            self.http
+        );
+        std::fs::write(self.folder.path().join("tocsin.toml"), text).expect("writable");
+    }
+
+    /// Starts it anew with the same data.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
+        command.args(self.command.split(' ')).arg("--config").arg(self.folder.path().join("tocsin.toml"));
+        self.process = Some(Process::start(&mut command, &self.log_file()));
+        if !self.command.starts_with("extract") {
+            eventually(PATIENCE, "tocsin to be ready", || {
+                let process = self.process.as_mut().expect("just started");
+                if process.has_ended() {
+                    panic!("tocsin ended at once:\n{}", self.log());
+                }
+                self.get("/-/ready").is_ok().then_some(())
+            });
+        }
+    }
+
+    /// Where it keeps everything.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// Its log and what it printed.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+
+    /// The process, which must be running.
+    #[track_caller]
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a running tocsin")
+    }
+
+    /// Kills it, as `kill -9` would.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Asks it to end and waits for that.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.process().send("TERM");
+        let code = self.process().wait(PATIENCE);
+        assert_eq!(code, Some(0), "{}", self.log());
+        self.process = None;
+    }
+
+    /// Reads from its HTTP interface.
+    pub fn get(&self, path: &str) -> Result<String, String> {
+        let url = format!("http://127.0.0.1:{}{path}", self.http);
+        let mut answer = ureq::get(url).call().map_err(|error| error.to_string())?;
+        answer.body_mut().read_to_string().map_err(|error| error.to_string())
+    }
+
+    /// The value of a metric with exactly these labels.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.get("/metrics").ok()?;
+        let value = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(value)
+    }
+
+    /// What the alerts did, as it wrote it down.
+    pub fn timeline(&self) -> Vec<Value> {
+        lines(&std::fs::read_to_string(self.data().join("timeline.jsonl")).unwrap_or_default())
+    }
+
+    /// Its recordings, oldest first.
+    pub fn recordings(&self) -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(self.data().join("recordings")) else { return Vec::new() };
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+        files.sort();
+        files
+    }
+}
+
+/// What `tocsin replay` says to these recordings.
+pub fn replay(files: &[PathBuf]) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
+    command.current_dir(root()).arg("replay").args(files).args(["--format", "json"]);
+    let output = command.output().expect("tocsin runs");
+    lines(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}

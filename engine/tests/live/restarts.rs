@@ -1,0 +1,199 @@
+//! Kills and restarts of each part: what is missing afterwards is named, and nothing else is.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::time::Duration;
+
+use prost::Message as _;
+use tocsin_proto::archive::{ArchiveReader, Frame, OBSERVER};
+use tocsin_proto::pb::observer::observer::ObserverEvent;
+use tocsin_proto::pb::observer::{EventsLost, Observer};
+use tocsin_testing::{NatsServer, eventually};
+
+use crate::harness::{PATIENCE, Tocsin, replay};
+use crate::site::Site;
+
+/// What was recorded, in order. A file that was cut off by a kill ends where it ends.
+fn recorded(tocsin: &Tocsin) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    for path in tocsin.recordings() {
+        let reader = ArchiveReader::new(File::open(path).expect("readable")).expect("an archive");
+        frames.extend(reader.filter_map(Result::ok));
+    }
+    frames
+}
+
+fn observer(frame: &Frame) -> Option<ObserverEvent> {
+    if frame.extractor != OBSERVER {
+        return None;
+    }
+    Observer::decode(frame.body()).expect("decodes").observer_event
+}
+
+/// Numbers missing between events, by extractor; a number that starts over is a new start.
+fn missing(frames: &[Frame]) -> BTreeMap<String, u64> {
+    let names = ["ebpf", "rpc", "p2p", "log", "ipc"];
+    let (mut last, mut missing) = (BTreeMap::new(), BTreeMap::new());
+    for frame in frames {
+        let name = match observer(frame) {
+            Some(ObserverEvent::Extractor(status)) => status.name,
+            Some(ObserverEvent::EventsLost(lost)) => lost.extractor,
+            Some(ObserverEvent::Downtime(_)) => continue,
+            None => names[frame.extractor as usize - 1].to_string(),
+        };
+        let Some(sequence) = frame.sequence else { continue };
+        if let Some(before) = last.insert(name.clone(), sequence)
+            && sequence > before + 1
+        {
+            *missing.entry(name).or_default() += sequence - before - 1;
+        }
+    }
+    missing
+}
+
+fn losses(frames: &[Frame]) -> Vec<EventsLost> {
+    let loss = |frame: &Frame| match observer(frame) {
+        Some(ObserverEvent::EventsLost(lost)) => Some(lost),
+        _ => None,
+    };
+    frames.iter().filter_map(loss).collect()
+}
+
+fn downtimes(frames: &[Frame]) -> Vec<(u64, u64, bool)> {
+    let downtime = |frame: &Frame| match observer(frame) {
+        Some(ObserverEvent::Downtime(downtime)) => Some((downtime.from, downtime.until, downtime.clean)),
+        _ => None,
+    };
+    frames.iter().filter_map(downtime).collect()
+}
+
+#[track_caller]
+fn more_events(tocsin: &Tocsin, count: usize) {
+    let before = recorded(tocsin).len();
+    eventually(PATIENCE, "more events", || (recorded(tocsin).len() >= before + count).then_some(()));
+}
+
+#[test]
+fn a_killed_tocsin_goes_on_where_it_was() {
+    let site = Site::start();
+    let mut tocsin = Tocsin::run(&site.config("alice", &["rpc", "p2p", "log"]));
+    more_events(&tocsin, 30);
+    tocsin.kill();
+    let last_ms = recorded(&tocsin).last().and_then(|frame| frame.received_at_ms).expect("a stamp");
+    std::thread::sleep(Duration::from_secs(2));
+    tocsin.start_again();
+    more_events(&tocsin, 30);
+    tocsin.stop();
+    std::thread::sleep(Duration::from_millis(1100));
+    tocsin.start_again();
+    more_events(&tocsin, 5);
+    tocsin.stop();
+
+    let frames = recorded(&tocsin);
+    let downtimes = downtimes(&frames);
+    assert_eq!(downtimes.len(), 2, "{downtimes:?}");
+    let (from, until, clean) = downtimes[0];
+    assert_eq!((from, clean), (last_ms, false));
+    assert!(until - from >= 2000, "{downtimes:?}");
+    assert!(downtimes[1].2, "the second end was an orderly one: {downtimes:?}");
+    assert_eq!(missing(&frames), BTreeMap::new());
+    assert!(losses(&frames).is_empty());
+    // Alerts and windows went on: three runs gave what one replay gives.
+    let timeline = tocsin.timeline();
+    let replayed = replay(&tocsin.recordings());
+    assert_eq!(timeline[..], replayed[..timeline.len()]);
+}
+
+#[test]
+fn a_killed_node_is_waited_for_and_read_again() {
+    let mut site = Site::start();
+    let tocsin = Tocsin::run(&site.config("alice", &["rpc", "p2p", "log", "ipc"]));
+    let up = |extractor: &str, expected: f64| {
+        eventually(PATIENCE, &format!("{extractor} at {expected}"), || {
+            let series = format!("tocsin_extractor_up{{extractor=\"{extractor}\",node=\"alice\"}}");
+            tocsin.metric(&series).filter(|up| *up == expected)
+        });
+    };
+    for extractor in ["rpc", "p2p", "log", "ipc"] {
+        up(extractor, 1.0);
+    }
+    site.node.kill();
+    // debug.log is still there: the log extractor has nothing to wait for.
+    for extractor in ["rpc", "p2p", "ipc"] {
+        up(extractor, 0.0);
+    }
+    site.node.start_again();
+    for extractor in ["rpc", "p2p", "log", "ipc"] {
+        up(extractor, 1.0);
+    }
+    more_events(&tocsin, 20);
+    assert_eq!(missing(&recorded(&tocsin)), BTreeMap::new());
+}
+
+#[test]
+fn what_a_killed_nats_server_lost_is_named() {
+    let site = Site::start();
+    let mut server = NatsServer::start();
+    let publish = format!("[publish]\nurl = {:?}\n", server.url());
+    let config = publish + &site.config("alice", &["rpc", "p2p"]);
+    let mut extractors = [Tocsin::start("extract rpc", &config), Tocsin::start("extract p2p", &config)];
+    let mut tocsin = Tocsin::run(&format!("[[nats]]\nname = \"remote\"\nurl = {:?}\n", server.url()));
+    more_events(&tocsin, 30);
+    server.kill();
+    std::thread::sleep(Duration::from_secs(3));
+    server.start_again();
+    eventually(PATIENCE, "events to come again", || {
+        let connected = tocsin.metric("tocsin_source_connected{source=\"remote\"}");
+        connected.filter(|connected| *connected == 1.0)
+    });
+    more_events(&tocsin, 30);
+    for extractor in &mut extractors {
+        extractor.stop();
+    }
+    tocsin.stop();
+
+    let frames = recorded(&tocsin);
+    let mut named = BTreeMap::new();
+    for lost in losses(&frames) {
+        *named.entry(lost.extractor).or_default() += lost.count;
+    }
+    assert_eq!(named, missing(&frames));
+    // Extractors held back what they could not send, so an outage of seconds loses little or nothing.
+    assert!(named.values().sum::<u64>() < 50, "{named:?}");
+}
+
+#[test]
+fn without_a_node_it_says_what_it_waits_for_and_recovers_when_the_node_comes() {
+    let mut site = Site::start();
+    let config = site.config("alice", &["rpc", "p2p", "log", "ipc"]);
+    site.node.stop();
+    std::fs::remove_file(site.node.datadir().join("debug.log")).expect("removable");
+    let mut tocsin = Tocsin::run(&config);
+    for extractor in ["rpc", "p2p", "log", "ipc"] {
+        eventually(PATIENCE, &format!("{extractor} to say what it waits for"), || {
+            let log = tocsin.log();
+            let waits = |line: &str| {
+                line.contains("waiting for") && line.contains(&format!("extractor=\"{extractor}\""))
+            };
+            log.lines().any(waits).then_some(())
+        });
+    }
+    site.node.start_again();
+    for extractor in ["rpc", "p2p", "log", "ipc"] {
+        eventually(PATIENCE, &format!("{extractor} to read the node"), || {
+            let series = format!("tocsin_extractor_up{{extractor=\"{extractor}\",node=\"alice\"}}");
+            tocsin.metric(&series).filter(|up| *up == 1.0)
+        });
+    }
+    tocsin.stop();
+}
+
+#[test]
+fn record_keeps_what_arrives_and_runs_no_rules() {
+    let site = Site::start();
+    let mut tocsin = Tocsin::start("record", &site.config("alice", &["rpc", "p2p"]));
+    more_events(&tocsin, 20);
+    tocsin.stop();
+    assert!(!tocsin.data().join("timeline.jsonl").exists());
+    assert_eq!(missing(&recorded(&tocsin)), BTreeMap::new());
+}
