@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tocsin_testing::{NatsServer, eventually};
 
-use crate::harness::{PATIENCE, Tocsin};
+use crate::harness::{PATIENCE, Tocsin, root};
 
 const RULE: &str = "const RULE = #{ severity: \"info\", status: \"stable\", every: \"5s\",\n    windows: #{ pings: #{ count: \
                     \"message\", over: \"1m\" } } };\nfn check(w, params) { if w.pings > 3 { #{ value: w.pings, limit: 3, \
@@ -52,11 +52,8 @@ fn refused(config: &str, expected: &[&str]) {
     let file = folder.path().join("tocsin.toml");
     std::fs::write(&file, config.replace("DATA", &folder.path().join("data").display().to_string()))
         .expect("writable");
-    let output = Command::new(env!("CARGO_BIN_EXE_tocsin"))
-        .args(["run", "--config"])
-        .arg(file)
-        .output()
-        .expect("runs");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
+    let output = command.current_dir(root()).args(["run", "--config"]).arg(file).output().expect("runs");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{errors}");
     for words in expected {

@@ -17,7 +17,8 @@ use crate::site::Site;
 fn recorded(tocsin: &Tocsin) -> Vec<Frame> {
     let mut frames = Vec::new();
     for path in tocsin.recordings() {
-        let reader = ArchiveReader::new(File::open(path).expect("readable")).expect("an archive");
+        // The newest may have nothing readable yet.
+        let Ok(reader) = ArchiveReader::new(File::open(path).expect("readable")) else { continue };
         frames.extend(reader.filter_map(Result::ok));
     }
     frames

@@ -1,5 +1,7 @@
 //! The program's own log, on standard error.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
@@ -11,8 +13,9 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
         format!("log.level = {:?}, expected error, warn, info, debug or trace", log.level)
     })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let is_terminal = std::io::stderr().is_terminal();
     match log.format {
-        LogFormat::Human => lines.with_target(false).init(),
+        LogFormat::Human => lines.with_target(false).with_ansi(is_terminal).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
     Ok(())
