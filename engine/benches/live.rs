@@ -101,7 +101,7 @@ fn ping(sequence: u64, peer_id: u64) -> Bytes {
         inbound: true,
         size: 8,
     };
-    let message = MessageEvent { meta, msg: Some(Msg::Ping(Ping { value: sequence })) };
+    let message = MessageEvent { meta, msg: Some(Msg::Ping(Ping { value: sequence })), captured: None };
     let event = Event {
         timestamp: now_ms(),
         node: Some("alice".to_string()),

@@ -268,7 +268,7 @@ fn many_peers() -> impl Iterator<Item = Frame> {
             inbound: true,
             size: 8,
         };
-        let message = MessageEvent { meta, msg: Some(Msg::Ping(Ping { value: number })) };
+        let message = MessageEvent { meta, msg: Some(Msg::Ping(Ping { value: number })), captured: None };
         let event = pb::event::Event {
             timestamp: start_ms + number / 5,
             peer_observer_event: Some(PeerObserverEvent::Ebpf(Ebpf {

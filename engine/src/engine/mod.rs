@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tocsin_proto::archive::Frame;
+use tocsin_proto::archive::{Frame, OBSERVER};
 
 use crate::alerts::State;
 use crate::plan::RuleId;
@@ -226,6 +226,7 @@ impl Engine {
             }
         };
         node.events[kind] += 1;
+        let is_observer = frame.extractor == OBSERVER;
         let held = Held { kind, body, event: frame.payload, origin };
         let is_wanted = self.library.plan.kinds.get(kind).is_some_and(Option::is_some);
         let newest = if is_wanted {
@@ -233,7 +234,10 @@ impl Engine {
         } else {
             node.observe(at, arrival, held)
         };
-        node.note_presence(newest);
+        // What the monitor says of itself shows nothing of the node.
+        if !is_observer {
+            node.note_presence(newest);
+        }
         self.fleet.note_event();
         node.drain(&self.library, &mut self.scratch, &mut self.output);
         if let Arrival::Derived(_) = arrival {

@@ -109,7 +109,7 @@ impl Recorded {
                     ..Default::default()
                 };
                 let msg = Some(message_event::Msg::Ping(Ping { value: *size }));
-                ebpf(ebpf::EbpfEvent::Message(MessageEvent { meta, msg }))
+                ebpf(ebpf::EbpfEvent::Message(MessageEvent { meta, msg, captured: None }))
             }
             Fact::Misbehaving { peer_id, message } => {
                 connection(connection_event::Event::Misbehaving(MisbehavingConnection {

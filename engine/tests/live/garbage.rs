@@ -92,7 +92,7 @@ fn garbage_peers(port: u16, stop: Arc<AtomicBool>) {
                 let count = noise.below(5000);
                 let body = noise.bytes(count);
                 // Half of them begin as a real peer would.
-                if count % 2 == 0 {
+                if count.is_multiple_of(2) {
                     let _ = stream.write_all(&magic);
                     let _ = stream.write_all(b"version\0\0\0\0\0");
                 }

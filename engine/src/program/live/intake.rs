@@ -73,7 +73,7 @@ impl Intake {
         let lost = missing.map(|(extractor, count)| {
             let node = stamped.node().unwrap_or_default();
             let lost = EventsLost { extractor, place: Place::Transport as i32, count, what: None };
-            own_event(node, now_ms, ObserverEvent::EventsLost(lost))
+            own_event(node, stamped.timestamp_ms, now_ms, ObserverEvent::EventsLost(lost))
         });
         Ok(Accepted { lost, frame: stamped })
     }
@@ -123,7 +123,8 @@ impl Intake {
         nodes
             .map(|(node, memory)| {
                 let downtime = Downtime { from: memory.last_event_ms, until: now_ms, clean };
-                own_event(node, now_ms, ObserverEvent::Downtime(downtime))
+                let node_now_ms = now_ms.saturating_add_signed(-memory.lag_ms);
+                own_event(node, node_now_ms, now_ms, ObserverEvent::Downtime(downtime))
             })
             .collect()
     }
@@ -161,16 +162,17 @@ fn stamp(payload: &Bytes, node: &str, now_ms: u64) -> Result<Frame, EnvelopeErro
     Frame::parse(0, stamped.freeze())
 }
 
-/// An event of our own.
-fn own_event(node: &str, now_ms: u64, event: ObserverEvent) -> Frame {
+/// An event of our own, at `timestamp_ms` on the node's clock.
+fn own_event(node: &str, timestamp_ms: u64, now_ms: u64, event: ObserverEvent) -> Frame {
     let event = Event {
-        timestamp: now_ms,
+        // A clock close to the end of Bitcoin's time must not take the event beyond it.
+        timestamp: timestamp_ms.min(u64::from(u32::MAX) * 1000),
         node: Some(node.to_string()),
         received_at: Some(now_ms),
         sequence: None,
         peer_observer_event: Some(PeerObserverEvent::Observer(Observer { observer_event: Some(event) })),
     };
-    Frame::parse(0, event.encode_to_vec().into()).expect("an event with a time of today")
+    Frame::parse(0, event.encode_to_vec().into()).expect("a time of the same clock was accepted")
 }
 
 /// What an event says of the monitor, if it says anything of it.

@@ -18,7 +18,15 @@ pub struct Loader {
     settings: Rules,
     /// The newest text of each file that loaded.
     good: BTreeMap<PathBuf, String>,
-    seen: Vec<(PathBuf, Option<SystemTime>, u64)>,
+    seen: Vec<Seen>,
+}
+
+/// A rule file with what shows that it changed.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    path: PathBuf,
+    modified: Option<SystemTime>,
+    bytes: u64,
 }
 
 /// Rules ready to run, and what kept others from it.
@@ -46,7 +54,7 @@ impl Loader {
         let (seen, mut errors) = self.look();
         self.seen = seen;
         let mut texts = BTreeMap::new();
-        for (path, _, _) in &self.seen {
+        for Seen { path, .. } in &self.seen {
             match std::fs::read_to_string(path) {
                 Ok(text) => _ = texts.insert(path.clone(), text),
                 Err(error) => {
@@ -84,7 +92,7 @@ impl Loader {
     }
 
     /// The rule files with what shows that they changed, and what could not be looked at.
-    fn look(&self) -> (Vec<(PathBuf, Option<SystemTime>, u64)>, Vec<String>) {
+    fn look(&self) -> (Vec<Seen>, Vec<String>) {
         let (mut files, mut errors) = (Vec::new(), Vec::new());
         for path in &self.settings.paths {
             if let Err(error) = find(path, &is_rule, &mut files) {
@@ -96,7 +104,7 @@ impl Loader {
         let about = |path: PathBuf| {
             let about = path.metadata().ok();
             let modified = about.as_ref().and_then(|about| about.modified().ok());
-            (path, modified, about.map_or(0, |about| about.len()))
+            Seen { path, modified, bytes: about.map_or(0, |about| about.len()) }
         };
         (files.into_iter().map(about).collect(), errors)
     }
