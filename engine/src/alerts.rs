@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rules::Finding;
 use crate::time::Timestamp;
 use crate::windows::key::Key;
 
 /// State of an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum State {
     Pending,
@@ -41,7 +43,7 @@ pub struct Timing {
 }
 
 /// An alert that is pending or firing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Alert {
     /// Pending or firing.
     pub state: State,
@@ -58,7 +60,7 @@ pub struct Alert {
 }
 
 /// The alerts of one rule on one node, by key.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Alerts {
     active: BTreeMap<Key, Alert>,
 }
@@ -134,6 +136,11 @@ impl Alerts {
         self.active = active;
         let ended: BTreeMap<Key, Alert> = ended;
         ended.into_iter().filter(|(_, alert)| alert.state == State::Firing).collect()
+    }
+
+    /// All alerts, in order of their keys.
+    pub fn into_all(self) -> impl Iterator<Item = (Key, Alert)> {
+        self.active.into_iter()
     }
 
     /// Keys with an alert, in order.

@@ -4,6 +4,7 @@
 //! take the event, not on the number of rules: paths are merged into one walk, filters into one tree, keys into
 //! shared tables, and equal windows are one.
 
+use serde::{Deserialize, Serialize};
 use tocsin_proto::schema::{Presence, Schema, Type};
 
 use crate::dispatch::{Dispatch, Equalities, FeedId};
@@ -35,12 +36,23 @@ pub struct Plan {
     pub kinds: Vec<Option<KindPlan>>,
     /// The tables of each node.
     pub tables: Vec<TableDef>,
+    /// What each table and its windows are, in words that other rules or a later version of the program have too.
+    pub identities: Vec<TableIdentity>,
     /// Time between ticks of each group of rules, in milliseconds.
     pub groups: Vec<i64>,
     /// One for each rule, in the order of the rules.
     pub rules: Vec<RulePlan>,
     /// Rules in the order they are evaluated: those that inhibit others first.
     pub order: Vec<RuleId>,
+}
+
+/// What makes a table and its windows what they are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableIdentity {
+    /// Name of each key field, and whether it is text.
+    pub keys: Vec<(String, bool)>,
+    /// The whole definition of each window, in the order of the columns.
+    pub windows: Vec<String>,
 }
 
 /// Where an event kind is on the way down from the event.
@@ -303,12 +315,9 @@ struct Builder<'s> {
     schema: &'s Schema,
     kinds: Vec<Option<KindBuilder>>,
     tables: Vec<TableDef>,
-    /// Keys of each table by name and whether they are text.
-    signatures: Vec<Vec<(String, bool)>>,
+    identities: Vec<TableIdentity>,
     groups: Vec<i64>,
     rules: Vec<RulePlan>,
-    /// Windows made so far, by all that makes them what they are.
-    known: Vec<(String, WindowRef)>,
 }
 
 struct KindBuilder {
@@ -336,10 +345,9 @@ impl<'s> Builder<'s> {
             schema,
             kinds: schema.kinds().iter().map(|_| None).collect(),
             tables: vec![node],
-            signatures: vec![Vec::new()],
+            identities: vec![TableIdentity { keys: Vec::new(), windows: Vec::new() }],
             groups: Vec::new(),
             rules: Vec::new(),
-            known: Vec::new(),
         }
     }
 
@@ -397,12 +405,12 @@ impl<'s> Builder<'s> {
         let definition = &rule.definition;
         let every_ms = definition.every.as_millis() as i64;
         let is_text = |path: &FieldPath| matches!(path.field.ty, Type::Str | Type::Bytes);
-        let signature: Vec<(String, bool)> =
+        let keys: Vec<(String, bool)> =
             rule.key_names.iter().cloned().zip(definition.by.iter().map(is_text)).collect();
-        let id = match self.signatures.iter().position(|known| *known == signature) {
+        let id = match self.identities.iter().position(|known| known.keys == keys) {
             Some(id) => id,
             None => {
-                self.signatures.push(signature);
+                self.identities.push(TableIdentity { keys, windows: Vec::new() });
                 self.tables.push(TableDef {
                     key_names: rule.key_names.clone(),
                     peer_part: definition.by.iter().position(|path| path.field.is_peer_id()),
@@ -434,10 +442,11 @@ impl<'s> Builder<'s> {
         filter: &[Condition],
         wanted: &Wanted,
     ) -> Result<WindowRef, String> {
-        let identity = identity(value, filter, wanted);
-        if let Some((_, known)) = self.known.iter().find(|(known, _)| *known == identity) {
-            self.tables[known.table].columns[known.column].1 |= wanted.groups;
-            return Ok(*known);
+        let identity = identity(self.schema, value, filter, wanted);
+        let known = &self.identities[wanted.table].windows;
+        if let Some(column) = known.iter().position(|known| *known == identity) {
+            self.tables[wanted.table].columns[column].1 |= wanted.groups;
+            return Ok(WindowRef { table: wanted.table, column });
         }
         let usage = if wanted.window.aggregate.needs_number() { Use::Number } else { Use::Each };
         let is_kind_itself = value.routes[0].is_empty() && matches!(value.field.ty, Type::Message(_));
@@ -452,6 +461,7 @@ impl<'s> Builder<'s> {
         let columns = &mut self.tables[wanted.table].columns;
         let column = columns.len();
         columns.push((wanted.window, wanted.groups));
+        self.identities[wanted.table].windows.push(identity);
         for placement in placements {
             let mut slots = placement.slots.iter().copied();
             let value_slot = if is_kind_itself { None } else { slots.next() };
@@ -471,9 +481,7 @@ impl<'s> Builder<'s> {
             };
             self.add_target(value.kind, feed, (column, source));
         }
-        let made = WindowRef { table: wanted.table, column };
-        self.known.push((identity, made));
-        Ok(made)
+        Ok(WindowRef { table: wanted.table, column })
     }
 
     /// Adds a window to the feed that takes the same rows, if there is one.
@@ -573,6 +581,7 @@ impl<'s> Builder<'s> {
             choices: choices(schema),
             kinds,
             tables: self.tables,
+            identities: self.identities,
             groups: self.groups,
             rules: self.rules,
             order,
@@ -581,16 +590,16 @@ impl<'s> Builder<'s> {
 }
 
 /// All that makes a window what it is: two rules that ask for the same share it.
-fn identity(value: &FieldPath, filter: &[Condition], wanted: &Wanted) -> String {
+fn identity(schema: &Schema, value: &FieldPath, filter: &[Condition], wanted: &Wanted) -> String {
     let path = |path: &FieldPath| {
         let routes: Vec<String> = path.routes.iter().map(|route| path::joined(route)).collect();
-        format!("{} {}", path.kind, routes.join("|"))
+        format!("{} {}", schema.kinds()[path.kind].name, routes.join("|"))
     };
     let mut conditions: Vec<String> =
         filter.iter().map(|condition| format!("{} {:?}", path(&condition.field), condition.test)).collect();
     conditions.sort();
     let by: Vec<String> = wanted.by.iter().map(path).collect();
-    format!("{} {} {by:?} {conditions:?} {:?}", wanted.table, path(value), wanted.window)
+    format!("{} {by:?} {conditions:?} {:?}", path(value), wanted.window)
 }
 
 /// A window that a rule asks for.

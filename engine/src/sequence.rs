@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// How long an event is waited for. Recordings of peer-observer are out of order by up to 70 ms.
@@ -27,7 +29,7 @@ const BEHIND_SPAN_MS: i64 = 5_000;
 const SKEW_SPAN_MS: i64 = 300_000;
 
 /// What happened to a node's events on the way; all totals.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Released after their time had passed.
     pub late: u64,
@@ -47,7 +49,7 @@ pub enum Arrival {
 }
 
 /// Holds and orders the events of one node.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sequencer<T> {
     held: VecDeque<(Timestamp, T)>,
     /// Latest event time seen.
@@ -64,7 +66,7 @@ pub struct Sequencer<T> {
 }
 
 /// Events in a row that are behind what the node sent before.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Behind {
     events: u32,
     /// Time and arrival of the first of them.
@@ -73,7 +75,7 @@ struct Behind {
 }
 
 /// Lowest difference between arrival and event time, over two spans that take turns.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Skew {
     current_ms: i64,
     previous_ms: i64,
@@ -250,6 +252,11 @@ impl<T> Sequencer<T> {
     /// The next event whose time has come.
     pub fn pop(&mut self) -> Option<(Timestamp, T)> {
         if self.held.front()?.0 <= self.watermark { self.held.pop_front() } else { None }
+    }
+
+    /// All events held, and the one in doubt.
+    pub fn items_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.held.iter_mut().chain(&mut self.suspect).map(|(_, item)| item)
     }
 
     /// True if no event is held.

@@ -6,8 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the engine from first to last; each may import itself and what comes before it.
-const LAYERS: [&str; 10] =
-    ["time", "project", "windows", "rules", "sequence", "alerts", "dispatch", "plan", "timeline", "engine"];
+const LAYERS: [&str; 11] = [
+    "time", "stored", "project", "windows", "rules", "sequence", "alerts", "dispatch", "plan", "timeline",
+    "engine",
+];
 /// The top level, besides loose files.
 const FOLDERS: [&str; 7] = ["bpf", "engine", "extractors", "notifiers", "proto", "rules", "testdata"];
 const FUNCTION_LINES_MAX: usize = 70;

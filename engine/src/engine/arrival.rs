@@ -4,6 +4,7 @@
 //! none, and must come to the same. A backlog after a stall looks, at its first event, like a wrong stamp; that event
 //! waits for the next one, which shows which it is. At most one event waits.
 
+use serde::{Deserialize, Serialize};
 use tocsin_proto::archive::Frame;
 
 use super::Engine;
@@ -14,8 +15,9 @@ use crate::time::Timestamp;
 const STAMP_MAX_MS: u64 = (u32::MAX as u64) * 1000 + 999;
 
 /// An event whose stamp is far ahead of all before it, and does not fit the event's own time either.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Aside {
+    #[serde(with = "super::state::frame")]
     pub frame: Frame,
     /// The node, if the event does not say.
     pub node: String,

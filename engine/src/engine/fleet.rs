@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Problem;
 use super::library::Library;
 use super::node::{Node, Output, RuleHealth};
@@ -20,24 +22,24 @@ use crate::windows::key::Key;
 pub const FLEET: &str = "fleet";
 
 /// State of all fleet rules.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Fleet {
-    rules: Vec<FleetRule>,
+    pub rules: Vec<FleetRule>,
     /// Earliest tick of any of them.
     pub next: Timestamp,
 }
 
-#[derive(Debug)]
-struct FleetRule {
-    rule: RuleId,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct FleetRule {
+    pub rule: RuleId,
     every_ms: i64,
-    next: Timestamp,
+    pub next: Timestamp,
     /// Alerts by node; those of no node under [`FLEET`].
-    alerts: BTreeMap<String, Alerts>,
-    errors_in_a_row: u32,
-    health: RuleHealth,
+    pub alerts: BTreeMap<String, Alerts>,
+    pub errors_in_a_row: u32,
+    pub health: RuleHealth,
     /// It found nothing when time alone changed nothing on any node, and no event has come since.
-    is_settled: bool,
+    pub is_settled: bool,
 }
 
 impl Fleet {
@@ -78,6 +80,11 @@ impl Fleet {
                 rule.next = rule.next.max(at.next_multiple_ms(rule.every_ms));
             }
         }
+        self.note_next();
+    }
+
+    /// Works out when the earliest rule is due.
+    pub fn note_next(&mut self) {
         let earliest = self.rules.iter().map(|rule| rule.next).min().unwrap_or(Timestamp::MAX);
         self.next = earliest.plus_ms(ALLOWED_LATENESS_MS);
     }
@@ -114,7 +121,7 @@ impl Fleet {
 impl FleetRule {
     fn evaluate(&mut self, library: &Library, nodes: &[&Node], at: Timestamp, output: &mut Output) {
         let plan = &library.plan.rules[self.rule];
-        let filled = nodes.iter().all(|node| node.observed_since.plus_ms(plan.over_max_ms) <= at);
+        let filled = nodes.iter().all(|node| node.filled_at(library, self.rule) <= at);
         let findings_before = self.health.findings;
         self.is_settled = false;
         for (key, rows) in self.keys(library, nodes) {

@@ -9,6 +9,7 @@ use crate::alerts::Timing;
 use crate::plan::{Plan, RuleId};
 use crate::rules::guard::Guard;
 use crate::rules::literal::{Complaint, LiteralValue};
+use crate::rules::plain::check_plain;
 use crate::rules::script::{STATE_MAX, Sandbox, dynamic_of, size_of};
 use crate::rules::{Finding, Rule, RuleError};
 use crate::windows::Reading;
@@ -147,15 +148,17 @@ impl Library {
         Ok(self.findings(rule, "on_event", returned)?.pop())
     }
 
-    /// Takes back a state that has grown too large: it is under the control of whoever sends events.
+    /// Takes back a state that has grown too large, for it is under the control of whoever sends events, and one that
+    /// cannot be stored.
     fn bound_state(&self, rule: RuleId, function: &str, this: &mut Dynamic) -> Result<(), Complaint> {
-        let size = size_of(this);
-        if size <= STATE_MAX {
-            return Ok(());
-        }
+        let message = match check_plain(this).map(|()| size_of(this)) {
+            Ok(0..=STATE_MAX) => return Ok(()),
+            Ok(size) => {
+                format!("`this` holds {size} entries and bytes, expected at most {STATE_MAX}; it is reset")
+            }
+            Err(found) => format!("`this` holds {found}, expected plain data; it is reset"),
+        };
         *this = self.first_state(rule);
-        let message =
-            format!("`this` holds {size} entries and bytes, expected at most {STATE_MAX}; it is reset");
         Err(self.rules[rule].script.placed(function, Complaint::new(rhai::Position::NONE, message)))
     }
 

@@ -18,6 +18,7 @@ use crate::sequence::Arrival;
 use crate::time::Timestamp;
 use crate::timeline::Change;
 
+mod adopt;
 mod arrival;
 mod fleet;
 mod library;
@@ -29,6 +30,7 @@ pub use fleet::FLEET;
 pub use library::Library;
 pub use node::RuleHealth;
 pub use report::AlertReport;
+pub use state::StateError;
 
 use arrival::Aside;
 use fleet::Fleet;

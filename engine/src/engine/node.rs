@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rhai::{Dynamic, Map};
+use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use super::library::{Library, Subject};
@@ -33,10 +34,13 @@ const REFRESH_MS: i64 = 15_000;
 const ERRORS_A_TICK_MAX: usize = 16;
 
 /// An event held until its time comes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Held {
+    #[serde(skip)]
     pub kind: KindId,
+    #[serde(skip)]
     pub body: Value,
+    #[serde(with = "crate::stored::bytes")]
     pub event: Bytes,
     /// Where the event came from, for errors.
     pub origin: u64,
@@ -50,7 +54,7 @@ pub(super) struct Output {
 }
 
 /// Health of one rule; all totals.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleHealth {
     /// Keys looked at.
     pub evaluations: u64,
@@ -68,18 +72,20 @@ pub struct RuleHealth {
     pub last_error: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Node {
+    #[serde(with = "crate::stored::shared_text")]
     pub name: Arc<str>,
     pub sequencer: Sequencer<Held>,
     pub tables: Vec<Table>,
     pub alerts: Vec<Alerts>,
     pub rules: Vec<RuleState>,
     /// Guards where this node's parameters are its own.
-    guards: Vec<Option<Guard>>,
-    next_tick: Vec<Timestamp>,
+    #[serde(skip)]
+    pub guards: Vec<Option<Guard>>,
+    pub next_tick: Vec<Timestamp>,
     /// Earliest of `next_tick`.
-    next: Timestamp,
+    pub next: Timestamp,
     /// Observed without a gap since then.
     pub observed_since: Timestamp,
     /// The same after a gap that has ended, until ticks have come as far as its end.
@@ -90,31 +96,39 @@ pub(super) struct Node {
     pub events: Vec<u64>,
     pub undecodable: u64,
     /// Which rows of a table were taken already by the evaluation under way.
-    marks: Vec<Vec<u32>>,
+    #[serde(skip)]
+    pub marks: Vec<Vec<u32>>,
+    #[serde(skip)]
     mark: u32,
+    #[serde(skip)]
     calls: Vec<Call>,
     /// Groups that have ticked since time alone changes nothing.
-    settled: Groups,
+    pub settled: Groups,
     /// The tick under way ran a script that may have left something behind in `this`.
+    #[serde(skip)]
     has_run_script: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct RuleState {
     pub health: RuleHealth,
     was_filled: bool,
     /// Firing alerts of the rules that inhibit this one.
     inhibiting: usize,
     /// All keys must be looked at, because changes were missed.
-    look_at_all: bool,
-    skip_until: Option<Timestamp>,
-    errors_in_a_row: u32,
+    pub look_at_all: bool,
+    pub skip_until: Option<Timestamp>,
+    pub errors_in_a_row: u32,
     /// `this` of each key, and which life of its row it belongs to.
-    states: BTreeMap<RowId, (u32, Dynamic)>,
+    #[serde(with = "super::state::states")]
+    pub states: BTreeMap<RowId, (u32, Dynamic)>,
+    /// The youngest of its windows is there since then; before the node if all are.
+    #[serde(skip)]
+    pub begun_at: Timestamp,
 }
 
 /// A call of `on_event` that a row asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Call {
     rule: RuleId,
     table: TableId,
@@ -122,6 +136,13 @@ struct Call {
     /// Which life of the row is meant: later rows of the same event may have taken its place.
     generation: u32,
     event: Map,
+}
+
+impl RuleState {
+    /// The state of a rule that has only been counted so far.
+    pub fn with_health(health: RuleHealth) -> RuleState {
+        RuleState { health, ..RuleState::default() }
+    }
 }
 
 impl Node {
@@ -222,9 +243,15 @@ impl Node {
             && self.rules.iter().all(|rule| rule.skip_until.is_none())
     }
 
+    /// From when on the windows of a rule are filled.
+    pub fn filled_at(&self, library: &Library, rule: RuleId) -> Timestamp {
+        self.observed_since.max(self.rules[rule].begun_at).plus_ms(library.plan.rules[rule].over_max_ms)
+    }
+
     fn has_windows_to_fill(&self, library: &Library) -> bool {
-        let over_max_ms = library.plan.rules.iter().map(|rule| rule.over_max_ms).max().unwrap_or(0);
-        self.observed_again.is_some() || self.next <= self.observed_since.plus_ms(over_max_ms)
+        let rules = 0..library.plan.rules.len();
+        self.observed_again.is_some()
+            || rules.into_iter().any(|rule| self.next <= self.filled_at(library, rule))
     }
 
     /// Gives an event's samples to the windows that take it and its fields to the scripts that ask for it.
@@ -351,7 +378,7 @@ impl Node {
             self.rules[rule].skip_until = None;
             self.rules[rule].look_at_all = true;
         }
-        let filled = self.observed_since.plus_ms(plan.over_max_ms) <= now;
+        let filled = self.filled_at(library, rule) <= now;
         let inhibiting =
             plan.inhibitors.iter().map(|(other, _)| self.alerts[*other].count(State::Firing)).sum();
         let state = &mut self.rules[rule];

@@ -13,7 +13,7 @@ use super::script::Function;
 use crate::windows::Reading;
 
 /// The guard of one `check` under one set of parameters.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Guard {
     body: Vec<Step>,
     locals: usize,
@@ -30,7 +30,7 @@ pub enum Outlook {
     Unsure,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Step {
     Let(usize, Term),
     If(Term, Vec<Step>, Vec<Step>),
@@ -44,7 +44,7 @@ enum Step {
     Unknown,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Term {
     Constant(Known),
     Window(usize),

@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rhai::{Dynamic, Position};
+use serde::{Deserialize, Serialize};
 use tocsin_proto::schema::Schema;
 
 use crate::project::path::{self, FieldPath, KindId, PathError, nearest_names};
+use crate::stored::checksum;
 use crate::windows::Reading;
 
 pub mod definition;
 pub mod guard;
 pub mod header;
 pub mod literal;
+pub mod plain;
 pub mod script;
 
 use definition::{Definition, Scope};
@@ -24,7 +27,7 @@ use literal::{Complaint, LiteralValue};
 use script::{Function, Sandbox, Script};
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Severity {
     Info,
@@ -52,11 +55,13 @@ impl fmt::Display for Severity {
 }
 
 /// A rule holds for a key now.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// What was measured.
+    #[serde(with = "crate::windows::stored_reading")]
     pub value: Reading,
     /// What it should not have passed.
+    #[serde(with = "crate::windows::stored_reading")]
     pub limit: Reading,
     /// Why, in words.
     pub summary: String,
@@ -109,6 +114,8 @@ pub struct Rule {
     pub key_names: Vec<String>,
     /// Parameters with the overrides of the configuration.
     pub params: Params,
+    /// Differs for different texts of the file.
+    pub digest: u64,
 }
 
 /// The parameters of a rule: what its file says, overridden for all nodes or for some.
@@ -150,6 +157,7 @@ impl Rule {
             params: Params { everywhere, on_node: BTreeMap::new() },
             definition,
             script,
+            digest: checksum(text.as_bytes()),
         };
         let complaints = rule.complaints(schema);
         if complaints.is_empty() { Ok(rule) } else { Err(complaints.iter().map(in_file).collect()) }

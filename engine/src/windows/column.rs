@@ -3,6 +3,8 @@
 //! A row without samples costs four bytes. The column also keeps which rows changed since each group of rules last
 //! looked, so that a tick touches only those.
 
+use serde::{Deserialize, Serialize};
+
 use super::distinct::Distinct;
 use super::quantile::Sketch;
 use super::samples::{Count, Extent, Samples, Slot, Spread, Sum};
@@ -18,35 +20,41 @@ pub type Groups = u32;
 pub const SKETCHES_MAX: usize = 64;
 
 /// One window over all keys of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Column {
-    window: Window,
+    pub(super) window: Window,
     /// Cell number plus one by row; 0 is none.
-    cell_of: Vec<u32>,
-    cells: Vec<Cell>,
-    free: Vec<u32>,
+    #[serde(skip)]
+    pub(super) cell_of: Vec<u32>,
+    pub(super) cells: Vec<Cell>,
+    pub(super) free: Vec<u32>,
     /// Rows changed since the group last ticked, by the group's bit number.
-    changed: Vec<Vec<RowId>>,
+    pub(super) changed: Vec<Vec<RowId>>,
     /// Groups that have a row in their list of changes, by row.
-    listed: Vec<Groups>,
-    groups: Groups,
-    sketches: usize,
+    #[serde(skip)]
+    pub(super) listed: Vec<Groups>,
+    pub(super) groups: Groups,
+    #[serde(skip)]
+    pub(super) sketches: usize,
+    /// Samples before that were not seen: the window was made later than its node.
+    pub since: Timestamp,
 }
 
-#[derive(Debug)]
-struct Cell {
-    row: RowId,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Cell {
+    pub row: RowId,
     /// When the cell was last asked to be looked at for expiry.
     wake_at: Timestamp,
     /// Newest sample.
     last_at: Timestamp,
+    #[serde(with = "super::stored_reading")]
     reading: Reading,
-    body: Body,
+    pub body: Body,
 }
 
 /// What the aggregate needs to keep.
-#[derive(Debug)]
-enum Body {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Body {
     Count(Samples<Count>),
     Sum(Samples<Sum>),
     Extent(Samples<Extent>),
@@ -89,6 +97,7 @@ impl Column {
             listed: Vec::new(),
             groups,
             sketches: 0,
+            since: Timestamp::MIN,
         }
     }
 
@@ -323,7 +332,7 @@ impl Column {
 }
 
 impl Body {
-    fn new(aggregate: Aggregate) -> Self {
+    pub fn new(aggregate: Aggregate) -> Self {
         match aggregate {
             Aggregate::Count => Body::Count(Samples::default()),
             Aggregate::Sum | Aggregate::Mean => Body::Sum(Samples::default()),

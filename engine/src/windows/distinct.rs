@@ -5,6 +5,8 @@
 //! Sources: Flajolet et al. (2007), HyperLogLog; Chabchoub & Hebrail (2010), sliding HyperLogLog;
 //! Ertl (2017), arXiv 1702.01284 section 4, an estimator without bias at any count.
 
+use serde::{Deserialize, Serialize};
+
 use super::Window;
 use crate::time::Timestamp;
 
@@ -21,7 +23,7 @@ const NEVER: u8 = u8::MAX;
 const ROUND: i64 = 255;
 
 /// The different values of one key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Distinct {
     /// Hash of each value with the time it was last seen, in no order that matters.
     Exact(Vec<(u64, Timestamp)>),
@@ -30,10 +32,12 @@ pub enum Distinct {
 }
 
 /// For each register and rank the slot (modulo [`ROUND`]) in which it was last seen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Registers {
+    #[serde(with = "crate::stored::bytes")]
     seen: Vec<u8>,
     /// For each register one more than the highest rank ever seen since the last sweep: where to begin to look.
+    #[serde(with = "crate::stored::bytes")]
     top: Vec<u8>,
     newest: i64,
     swept: i64,
@@ -103,6 +107,18 @@ impl Distinct {
                 values.iter().filter(|(_, seen)| *seen >= from).count() as u64
             }
             Distinct::Sketch(registers) => registers.estimate(window, now).round() as u64,
+        }
+    }
+
+    /// False if nothing can have made this but damage.
+    pub fn is_sound(&self) -> bool {
+        match self {
+            Distinct::Exact(values) => values.len() <= EXACT_MAX,
+            Distinct::Sketch(registers) => {
+                registers.seen.len() == REGISTERS * RANKS
+                    && registers.top.len() == REGISTERS
+                    && registers.top.iter().all(|top| usize::from(*top) <= RANKS)
+            }
         }
     }
 

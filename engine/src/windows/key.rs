@@ -2,22 +2,24 @@
 
 use std::hash::{BuildHasher, Hasher};
 
+use serde::{Deserialize, Serialize};
+
 use crate::project::plan::Slot;
 use crate::project::walk::Value;
 
 /// Value of one key field. Numbers of either sign are one kind, so that a peer id is the same key wherever it is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum KeyPart {
     /// Any integer, enum number or 0 and 1 of a boolean; the bits of a u64 beyond `i64::MAX` wrap.
     Int(i64),
     /// True or false.
     Bool(bool),
     /// Text or bytes.
-    Bytes(Box<[u8]>),
+    Bytes(#[serde(with = "crate::stored::bytes")] Box<[u8]>),
 }
 
 /// Values of the key fields, in the order of the rule's `by`. Empty for a rule without `by`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Key(pub Box<[KeyPart]>);
 
 impl Key {

@@ -7,6 +7,7 @@
 //! samples are in a cell of the column ([`samples`]). Rules with the same keys share a table, and rules that ask for
 //! the same window share its column.
 
+pub mod adopt;
 pub mod column;
 pub mod distinct;
 pub mod key;
@@ -14,10 +15,12 @@ pub mod quantile;
 pub mod samples;
 pub mod table;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// What a window says about its samples.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Aggregate {
     /// Number of samples.
     Count,
@@ -102,7 +105,7 @@ impl Aggregate {
 }
 
 /// A window: an aggregate over a span.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// What it says.
     pub aggregate: Aggregate,
@@ -156,4 +159,37 @@ pub enum Reading {
     Int(i64),
     /// Any other number.
     Float(f64),
+}
+
+/// How a reading is stored in a snapshot; in JSON it is only a number. Use with `#[serde(with = "..")]`.
+pub mod stored_reading {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Reading;
+
+    #[derive(Serialize, Deserialize)]
+    enum Stored {
+        Nothing,
+        Int(i64),
+        Float(f64),
+    }
+
+    /// Writes a reading.
+    pub fn serialize<S: Serializer>(reading: &Reading, serializer: S) -> Result<S::Ok, S::Error> {
+        let stored = match *reading {
+            Reading::Nothing => Stored::Nothing,
+            Reading::Int(value) => Stored::Int(value),
+            Reading::Float(value) => Stored::Float(value),
+        };
+        stored.serialize(serializer)
+    }
+
+    /// Reads a reading.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Reading, D::Error> {
+        Ok(match Stored::deserialize(deserializer)? {
+            Stored::Nothing => Reading::Nothing,
+            Stored::Int(value) => Reading::Int(value),
+            Stored::Float(value) => Reading::Float(value),
+        })
+    }
 }

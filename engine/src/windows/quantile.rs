@@ -3,6 +3,8 @@
 //! Source: Masson, Rim, Lee (2019), "DDSketch: a fast and fully-mergeable quantile sketch with relative-error
 //! guarantees". Bins are kept sparse and sorted, because most slots of a window see a handful of values.
 
+use serde::{Deserialize, Serialize};
+
 use super::samples::Slot;
 
 /// Half the guaranteed 1 %, so that the rank between two samples stays within it too.
@@ -13,7 +15,7 @@ const SMALLEST: f64 = 1e-9;
 const BINS_MAX: usize = 8192;
 
 /// Counts of values by magnitude.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sketch {
     /// `(bin, count)` sorted by bin; negative values have negative bins, zero has bin 0.
     bins: Vec<(i32, u64)>,

@@ -4,6 +4,8 @@
 //! aggregate, and a slot leaves as a whole when the first of it leaves the span: a value then misses at most one slot
 //! in 60 (and less than 60 ms more, where the span is no multiple of that), and never counts what is older.
 
+use serde::{Deserialize, Serialize};
+
 use super::Window;
 use crate::time::Timestamp;
 
@@ -21,7 +23,7 @@ pub trait Slot: Clone + Default {
 }
 
 /// The samples of one key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Samples<S> {
     /// Each with its time, oldest first.
     Exact(Vec<(Timestamp, f64)>),
@@ -30,7 +32,7 @@ pub enum Samples<S> {
 }
 
 /// The last 64 slots; slot number `n` covers the times from `n` to `n + 1` slot lengths.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ring<S> {
     slots: Vec<S>,
     newest: i64,
@@ -87,6 +89,14 @@ impl<S: Slot> Samples<S> {
             Samples::Slots(ring) => ring
                 .oldest(window, now)
                 .map(|slot| Timestamp::from_unix_ms((slot + window.slots()) * window.slot_ms())),
+        }
+    }
+
+    /// False if nothing can have made this but damage.
+    pub fn is_sound(&self) -> bool {
+        match self {
+            Samples::Exact(samples) => samples.len() <= EXACT_MAX,
+            Samples::Slots(ring) => ring.slots.len() == Window::SLOTS_MAX as usize,
         }
     }
 
@@ -156,11 +166,11 @@ fn drop_older(samples: &mut Vec<(Timestamp, f64)>, from: Timestamp) {
 }
 
 /// Number of samples.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Count(pub u64);
 
 /// Number and sum of samples.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sum {
     /// Number of samples.
     pub count: u64,
@@ -169,7 +179,7 @@ pub struct Sum {
 }
 
 /// Oldest and newest, smallest and largest sample.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Extent {
     /// Oldest and newest value, if any.
     pub ends: Option<(f64, f64)>,
@@ -181,7 +191,7 @@ pub struct Extent {
 
 /// Count, mean and squared distance from the mean.
 /// Source: Chan, Golub, LeVeque (1979), updating formulae for pairwise variance.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Spread {
     count: f64,
     mean: f64,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 
 use super::column::{Column, Expired, Groups, RowId};
 use super::key::{Key, hash_of_key, hash_of_row};
@@ -33,49 +34,56 @@ pub struct TableDef {
 }
 
 /// The keys of one node and the windows over them.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Table {
-    index: HashTable<RowId>,
-    rows: Vec<Row>,
-    free: Vec<RowId>,
+    #[serde(skip)]
+    pub(super) index: HashTable<RowId>,
+    pub(super) rows: Vec<Row>,
+    pub(super) free: Vec<RowId>,
     /// One a window of the [`TableDef`].
     pub columns: Vec<Column>,
     /// When cells want to be looked at.
-    wakes: BTreeMap<Timestamp, Vec<Wake>>,
+    pub(super) wakes: BTreeMap<Timestamp, Vec<Wake>>,
     /// Entries in `wakes`.
-    wakes_count: usize,
+    #[serde(skip)]
+    pub(super) wakes_count: usize,
     /// Rows to be given up, in order of time.
-    leaving: BTreeMap<Timestamp, Vec<(RowId, Leaving)>>,
-    keys_max: usize,
-    every_max_ms: i64,
-    peer_part: Option<usize>,
-    key_parts: usize,
+    pub(super) leaving: BTreeMap<Timestamp, Vec<(RowId, Leaving)>>,
+    #[serde(skip)]
+    pub(super) keys_max: usize,
+    #[serde(skip)]
+    pub(super) every_max_ms: i64,
+    #[serde(skip)]
+    pub(super) peer_part: Option<usize>,
+    #[serde(skip)]
+    pub(super) key_parts: usize,
     /// Keys given up because there were too many.
     pub evicted: u64,
 }
 
-#[derive(Debug)]
-struct Row {
-    key: Key,
-    hash: u64,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Row {
+    pub key: Key,
+    #[serde(skip)]
+    pub hash: u64,
     touched_at: Timestamp,
     /// Cells and script states that keep the row alive.
-    holds: u32,
-    is_used: bool,
+    pub holds: u32,
+    pub is_used: bool,
     /// Goes up each time the row is given up, so that a reused row is told from its predecessor.
     generation: u32,
 }
 
 /// A cell that wants to be looked at.
-#[derive(Debug, Clone, Copy)]
-struct Wake {
-    column: u32,
-    row: RowId,
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Wake {
+    pub column: u32,
+    pub row: RowId,
     generation: u32,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Leaving {
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Leaving {
     generation: u32,
     /// The connection is gone: the row goes even if it still has samples.
     is_closed: bool,
@@ -158,7 +166,7 @@ impl Table {
         id
     }
 
-    fn evict_stalest(&mut self) {
+    pub(super) fn evict_stalest(&mut self) {
         let mut rows: Vec<(Timestamp, RowId)> =
             self.used_rows().map(|row| (self.rows[row as usize].touched_at, row)).collect();
         let give_up = rows.len().div_ceil(16);
@@ -308,7 +316,7 @@ impl Table {
         }
     }
 
-    fn leave(&mut self, row: RowId, now: Timestamp, is_closed: bool) {
+    pub(super) fn leave(&mut self, row: RowId, now: Timestamp, is_closed: bool) {
         let leaving = Leaving { generation: self.rows[row as usize].generation, is_closed };
         self.leaving.entry(now.plus_ms(self.every_max_ms)).or_default().push((row, leaving));
     }
