@@ -80,7 +80,7 @@ impl Watch {
 
     fn calls(&self) -> Vec<Call> {
         let calls = self.ipc().into_iter().map(|event| match event {
-            IpcEvent::Call(call) => Some(call),
+            IpcEvent::IpcCall(call) => Some(call),
             _ => None,
         });
         calls.flatten().collect()

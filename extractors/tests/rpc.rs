@@ -108,7 +108,7 @@ fn rpc_event(event: PeerObserverEvent) -> Option<RpcEvent> {
 
 fn call(event: PeerObserverEvent) -> Option<RpcCall> {
     match rpc_event(event)? {
-        RpcEvent::Call(call) => Some(call),
+        RpcEvent::RpcCall(call) => Some(call),
         _ => None,
     }
 }
@@ -160,7 +160,7 @@ async fn check_all_methods(node: &Node, config: Value) {
     watch
         .until("all methods", |event| {
             match rpc_event(event)? {
-                RpcEvent::Call(call) => {
+                RpcEvent::RpcCall(call) => {
                     assert_eq!(call.outcome(), Outcome::Ok, "{call:?}");
                     assert!(call.duration > 0.0 && call.response_bytes > 10, "{call:?}");
                     calls.insert(call.method.clone(), call);
@@ -432,7 +432,7 @@ async fn whatever_a_server_answers_nothing_stops_and_the_others_go_on() {
     watch
         .until("all methods", |event| {
             match rpc_event(event)? {
-                RpcEvent::Call(call) => drop(seen.insert(call.method.clone(), call)),
+                RpcEvent::RpcCall(call) => drop(seen.insert(call.method.clone(), call)),
                 RpcEvent::ChainTips(found) => tips = found.tips.len(),
                 _ => {}
             }
@@ -573,7 +573,7 @@ async fn a_method_that_the_node_lacks_is_asked_again_only_after_a_restart() {
     watch
         .until("the restart", |event| match rpc_event(event)? {
             RpcEvent::Uptime(3) => Some(()),
-            RpcEvent::Call(call) => {
+            RpcEvent::RpcCall(call) => {
                 assert_eq!(call.method, "uptime");
                 None
             }

@@ -375,6 +375,13 @@ mod tests {
     }
 
     #[test]
+    fn no_two_kinds_have_the_same_name() {
+        let mut names: Vec<&str> = Schema::embedded().kinds().iter().map(|kind| kind.name.as_str()).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    }
+
+    #[test]
     fn every_kind_has_a_source_and_every_number_a_unit() {
         let schema = Schema::embedded();
         for kind in schema.kinds() {

@@ -13,6 +13,7 @@ use tocsin_testing::eventually;
 use crate::harness::{PATIENCE, Tocsin, replay};
 use crate::site::{Site, can_trace};
 
+const SECOND: Duration = Duration::from_secs(1);
 const ALL: [&str; 5] = ["rpc", "p2p", "log", "ebpf", "ipc"];
 
 /// The changes of a rule into a state; with a peer only those of this peer.
@@ -38,58 +39,70 @@ fn wait_for(tocsin: &Tocsin, rule: &str, state: &str, peer: Option<u64>, seconds
     println!("{what}");
 }
 
+/// Five peers that each attack in their own way: the rules expected to fire, with the peers.
+fn attack_as_peers(site: &Site) -> [(&'static str, u64); 5] {
+    let attackers: Vec<Peer> = (0..5).map(|_| Peer::connect(site.node.p2p_port())).collect();
+    let ids: Vec<u64> = attackers.iter().map(|peer| peer.id(&site.node)).collect();
+    let mut attackers = attackers.into_iter();
+    let mut next = || attackers.next().expect("five");
+    let (pinging, flooding, announcing, orphaning, breaking) = (next(), next(), next(), next(), next());
+    let attacks = [
+        spawn(move || attacker::ping_spam(&pinging, 10, SECOND * 15).map(|_| ())),
+        spawn(move || attacker::addr_flood(&flooding, 1000, SECOND * 2, SECOND * 10).map(|_| ())),
+        spawn(move || attacker::inv_flood(&announcing, 1000, SECOND, SECOND * 10).map(|_| ())),
+        spawn(move || attacker::orphans(&orphaning, 20, SECOND * 15).map(|_| ())),
+    ];
+    attacker::misbehave(&breaking, Misbehaviour::HeaderWithoutWork).expect("sent");
+    for attack in attacks {
+        attack.join().expect("no panic").expect("the attack went on");
+    }
+    let rules = ["ping_spam", "addr_flood", "inv_flood", "orphan_dos", "peer_misbehaving"];
+    std::array::from_fn(|index| (rules[index], ids[index]))
+}
+
+/// Nothing fired but what was to fire, and for nobody but those who attacked.
+fn check_what_fired(timeline: &[Value], by_peer: &[(&str, u64)]) {
+    for (rule, peer) in by_peer {
+        let all = changes(timeline, rule, "firing", None);
+        assert_eq!(all, changes(timeline, rule, "firing", Some(*peer)), "{rule} fired for somebody else");
+    }
+    let firing = timeline.iter().filter(|change| change["state"] == "firing");
+    let fired: BTreeSet<&str> = firing.filter_map(|change| change["rule"].as_str()).collect();
+    let others = ["inbound_drop", "node_restarted", "node_unreachable", "ping_backlog"];
+    let expected: BTreeSet<&str> = by_peer.iter().map(|(rule, _)| *rule).chain(others).collect();
+    assert_eq!(fired, expected);
+}
+
 #[test]
 fn every_attack_is_told_and_is_over_when_it_is_over() {
     if !can_trace() {
         return;
     }
     let mut site = Site::start();
+    let port = site.node.p2p_port();
+    // Many connections that are there from the start: a level that can drop.
+    let crowd = attacker::open_many(port, 25);
     let mut tocsin = Tocsin::run(&site.config("alice", &ALL));
+    site.connect_p2p();
     for extractor in ALL {
         eventually(PATIENCE, &format!("{extractor} to read the node"), || {
             let series = format!("tocsin_extractor_up{{extractor=\"{extractor}\",node=\"alice\"}}");
             tocsin.metric(&series).filter(|up| *up == 1.0)
         });
     }
-    let port = site.node.p2p_port();
     let began = Instant::now();
-
-    // Many connections that stay for a while; and attackers meanwhile.
-    let crowd = attacker::open_many(port, 25);
-    let attackers: Vec<Peer> = (0..5).map(|_| Peer::connect(port)).collect();
-    let ids: Vec<u64> = attackers.iter().map(|peer| peer.id(&site.node)).collect();
-    let mut attackers = attackers.into_iter();
-    let mut next = || attackers.next().expect("five");
-    let (pinging, flooding, announcing, orphaning, breaking) = (next(), next(), next(), next(), next());
-    let seconds = Duration::from_secs;
-    let attacks = [
-        spawn(move || attacker::ping_spam(&pinging, 10, seconds(15)).map(|_| ())),
-        spawn(move || attacker::addr_flood(&flooding, 1000, seconds(2), seconds(10)).map(|_| ())),
-        spawn(move || attacker::inv_flood(&announcing, 1000, seconds(1), seconds(10)).map(|_| ())),
-        spawn(move || attacker::orphans(&orphaning, 20, seconds(15)).map(|_| ())),
-    ];
-    attacker::misbehave(&breaking, Misbehaviour::HeaderWithoutWork).expect("sent");
-    for attack in attacks {
-        attack.join().expect("no panic").expect("the attack went on");
-    }
-    let by_peer = [
-        ("ping_spam", ids[0]),
-        ("addr_flood", ids[1]),
-        ("inv_flood", ids[2]),
-        ("orphan_dos", ids[3]),
-        ("peer_misbehaving", ids[4]),
-    ];
+    let by_peer = attack_as_peers(&site);
     for (rule, peer) in by_peer {
         wait_for(&tocsin, rule, "firing", Some(peer), 40);
     }
 
-    std::thread::sleep(seconds(75).saturating_sub(began.elapsed()));
+    std::thread::sleep((SECOND * 75).saturating_sub(began.elapsed()));
     drop(crowd);
     wait_for(&tocsin, "inbound_drop", "firing", None, 60);
 
-    std::thread::sleep(seconds(150).saturating_sub(began.elapsed()));
+    std::thread::sleep((SECOND * 150).saturating_sub(began.elapsed()));
     let busy: Vec<Peer> = attacker::open_many(port, 16);
-    attacker::getdata_flood(&busy, seconds(45)).expect("the attack went on");
+    attacker::getdata_flood(&busy, SECOND * 45).expect("the attack went on");
     drop(busy);
     wait_for(&tocsin, "ping_backlog", "firing", None, 30);
 
@@ -109,28 +122,7 @@ fn every_attack_is_told_and_is_over_when_it_is_over() {
     tocsin.stop();
 
     let timeline = tocsin.timeline();
-    for (rule, peer) in by_peer {
-        let all = changes(&timeline, rule, "firing", None);
-        let right = changes(&timeline, rule, "firing", Some(peer));
-        assert_eq!(all, right, "{rule} fired for somebody else");
-    }
-    let fired: BTreeSet<&str> = timeline
-        .iter()
-        .filter(|change| change["state"] == "firing")
-        .filter_map(|change| change["rule"].as_str())
-        .collect();
-    let expected = [
-        "addr_flood",
-        "inbound_drop",
-        "inv_flood",
-        "node_restarted",
-        "node_unreachable",
-        "orphan_dos",
-        "peer_misbehaving",
-        "ping_backlog",
-        "ping_spam",
-    ];
-    assert_eq!(fired.into_iter().collect::<Vec<_>>(), expected);
+    check_what_fired(&timeline, &by_peer);
     // The recording says the same, byte for byte.
     let replayed = replay(&tocsin.recordings());
     assert_eq!(timeline[..], replayed[..timeline.len()]);

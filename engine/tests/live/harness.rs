@@ -134,10 +134,15 @@ impl Tocsin {
     }
 }
 
-/// What `tocsin replay` says to these recordings.
+/// What `tocsin replay` says to these recordings, with the rules of the project.
 pub fn replay(files: &[PathBuf]) -> Vec<Value> {
+    replay_with(&root().join("rules"), files)
+}
+
+/// What `tocsin replay` says to these recordings, with these rules.
+pub fn replay_with(rules: &Path, files: &[PathBuf]) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
-    command.current_dir(root()).arg("replay").args(files).args(["--format", "json"]);
+    command.arg("replay").args(files).args(["--format", "json", "--rules"]).arg(rules);
     let output = command.output().expect("tocsin runs");
     lines(&String::from_utf8_lossy(&output.stdout))
 }

@@ -10,7 +10,7 @@ use tocsin_proto::pb::observer::observer::ObserverEvent;
 use tocsin_proto::pb::observer::{EventsLost, Observer};
 use tocsin_testing::{NatsServer, eventually};
 
-use crate::harness::{PATIENCE, Tocsin, replay};
+use crate::harness::{PATIENCE, Tocsin, replay_with};
 use crate::site::Site;
 
 /// What was recorded, in order. A file that was cut off by a kill ends where it ends.
@@ -74,10 +74,23 @@ fn more_events(tocsin: &Tocsin, count: usize) {
     eventually(PATIENCE, "more events", || (recorded(tocsin).len() >= before + count).then_some(()));
 }
 
+/// Fires with the sixth poll, and only once if windows and alerts outlive a restart.
+const POLLS: &str = "const RULE = #{ severity: \"info\", status: \"stable\", every: \"1s\", windows: #{ polls: #{ count: \
+                     \"uptime\", over: \"10m\" } } };\nfn check(w, params) { if w.polls > 5 { #{ value: w.polls, limit: 5, \
+                     summary: `${w.polls} polls` } } }\n";
+
 #[test]
 fn a_killed_tocsin_goes_on_where_it_was() {
     let site = Site::start();
-    let mut tocsin = Tocsin::run(&site.config("alice", &["rpc", "p2p", "log"]));
+    let rules = tempfile::tempdir().expect("a folder");
+    std::fs::write(rules.path().join("polls.rhai"), POLLS).expect("writable");
+    let config = format!(
+        "[rules]\npaths = [{:?}]\n[checkpoint]\nevery = \"3s\"\n{}",
+        rules.path().display().to_string(),
+        site.config("alice", &["rpc", "p2p", "log"])
+    );
+    let mut tocsin = Tocsin::run(&config);
+    eventually(PATIENCE, "the alert", || (!tocsin.timeline().is_empty()).then_some(()));
     more_events(&tocsin, 30);
     tocsin.kill();
     let last_ms = recorded(&tocsin).last().and_then(|frame| frame.received_at_ms).expect("a stamp");
@@ -99,10 +112,10 @@ fn a_killed_tocsin_goes_on_where_it_was() {
     assert!(downtimes[1].2, "the second end was an orderly one: {downtimes:?}");
     assert_eq!(missing(&frames), BTreeMap::new());
     assert!(losses(&frames).is_empty());
-    // Alerts and windows went on: three runs gave what one replay gives.
+    // Alerts and windows went on: three runs gave what one replay gives, and the alert fired once.
     let timeline = tocsin.timeline();
-    let replayed = replay(&tocsin.recordings());
-    assert_eq!(timeline[..], replayed[..timeline.len()]);
+    assert_eq!(timeline.len(), 1, "{timeline:?}");
+    assert_eq!(timeline, replay_with(rules.path(), &tocsin.recordings()));
 }
 
 #[test]
@@ -115,6 +128,7 @@ fn a_killed_node_is_waited_for_and_read_again() {
             tocsin.metric(&series).filter(|up| *up == expected)
         });
     };
+    site.connect_p2p();
     for extractor in ["rpc", "p2p", "log", "ipc"] {
         up(extractor, 1.0);
     }
@@ -192,9 +206,16 @@ fn without_a_node_it_says_what_it_waits_for_and_recovers_when_the_node_comes() {
 #[test]
 fn record_keeps_what_arrives_and_runs_no_rules() {
     let site = Site::start();
-    let mut tocsin = Tocsin::start("record", &site.config("alice", &["rpc", "p2p"]));
+    let config = "[log]\nformat = \"json\"\n".to_string() + &site.config("alice", &["rpc", "p2p"]);
+    let mut tocsin = Tocsin::start("record", &config);
     more_events(&tocsin, 20);
     tocsin.stop();
+    let log = tocsin.log();
+    assert!(log.lines().count() >= 2, "{log}");
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        assert!(line["message"].is_string() && line["level"].is_string(), "{line}");
+    }
     assert!(!tocsin.data().join("timeline.jsonl").exists());
     assert_eq!(missing(&recorded(&tocsin)), BTreeMap::new());
 }

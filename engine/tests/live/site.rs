@@ -31,6 +31,12 @@ impl Site {
         Site { node, p2p }
     }
 
+    /// Has the node connect to our P2P extractor now: with -connect=0 it tries by itself once a minute only.
+    pub fn connect_p2p(&self) {
+        let address = format!("127.0.0.1:{}", self.p2p);
+        self.node.rpc("addnode", serde_json::json!([address, "onetry"]));
+    }
+
     /// A [[node]] with these extractors.
     pub fn config(&self, name: &str, extractors: &[&str]) -> String {
         let datadir = self.node.datadir().display().to_string();

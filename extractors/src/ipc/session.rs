@@ -175,7 +175,7 @@ impl Session<'_> {
 
     async fn emit_call(&self, method: &str, duration: Duration, answered: bool) {
         let call = Call { method: method.to_string(), duration: duration.as_secs_f64(), answered };
-        self.emit(IpcEvent::Call(call)).await;
+        self.emit(IpcEvent::IpcCall(call)).await;
     }
 
     async fn emit(&self, event: IpcEvent) {

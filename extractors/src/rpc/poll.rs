@@ -153,7 +153,7 @@ impl Link {
                 Err(odd) => called.outcome = Err(CallError::Malformed(odd.to_string())),
             }
         }
-        self.emit(at, RpcEvent::Call(called.event(method.name))).await;
+        self.emit(at, RpcEvent::RpcCall(called.event(method.name))).await;
         if let Some(decoded) = decoded {
             self.take(at, decoded).await;
         }
