@@ -67,7 +67,9 @@ fn check_what_fired(timeline: &[Value], by_peer: &[(&str, u64)]) {
         assert_eq!(all, changes(timeline, rule, "firing", Some(*peer)), "{rule} fired for somebody else");
     }
     let firing = timeline.iter().filter(|change| change["state"] == "firing");
-    let fired: BTreeSet<&str> = firing.filter_map(|change| change["rule"].as_str()).collect();
+    let mut fired: BTreeSet<&str> = firing.filter_map(|change| change["rule"].as_str()).collect();
+    // The flood of 1.8 MB messages may overrun a debug build on a busy machine; then it has to say so.
+    fired.remove("events_lost");
     let others = ["inbound_drop", "node_restarted", "node_unreachable", "ping_backlog"];
     let expected: BTreeSet<&str> = by_peer.iter().map(|(rule, _)| *rule).chain(others).collect();
     assert_eq!(fired, expected);
