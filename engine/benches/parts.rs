@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use prost::Message as _;
+use tocsin_engine::engine::{Engine, Input, Library};
 use tocsin_engine::plan::Plan;
 use tocsin_engine::project::walk::{Scratch, Value};
 use tocsin_engine::rules::Rule;
@@ -18,7 +19,10 @@ use tocsin_engine::windows::column::Column;
 use tocsin_engine::windows::table::{Table, TableDef};
 use tocsin_engine::windows::{Aggregate, Reading, Window};
 use tocsin_proto::archive::{ArchiveReader, Frame};
+use tocsin_proto::pb::ebpf_extractor::ebpf::EbpfEvent;
+use tocsin_proto::pb::ebpf_extractor::{Ebpf, MessageEvent, Metadata, Ping, message_event};
 use tocsin_proto::pb::event::Event;
+use tocsin_proto::pb::event::event::PeerObserverEvent;
 use tocsin_proto::schema::Schema;
 
 fn main() {
@@ -144,6 +148,51 @@ fn push_sample(bencher: Bencher) {
         let (now, slots) = (Timestamp::from_unix_ms(at), [Value::U64(at as u64 % 100)]);
         let row = table.row_for(&slots, &[0], &[], now).expect("a key");
         table.push(0, row, now, 1.0, 0);
+    });
+}
+
+/// An engine with a million keys of one rule, each with a few samples.
+fn engine_of_a_million_keys() -> Engine {
+    const TEXT: &str = "const RULE = #{ severity: \"info\", by: [\"message.peer_id\"], every: \"5s\", \
+                        max_keys: 1000000, windows: #{ n: #{ count: \"message\", over: \"1h\" }, \
+                        bytes: #{ sum: \"message.size\", over: \"1h\" } } }; \
+                        fn check(w, params) { if w.n > 1000 { #{ value: w.bytes } } }";
+    let sandbox = Sandbox::new();
+    let rule = Rule::load(Schema::embedded(), &sandbox, "keys.rhai", TEXT).expect("right");
+    let mut engine = Engine::new(Library::new(sandbox, vec![rule], &[]).expect("fits"));
+    for n in 0..3_000_000_u64 {
+        let meta = Metadata { peer_id: n % 1_000_000, size: n, ..Default::default() };
+        let msg = Some(message_event::Msg::Ping(Ping { value: n }));
+        let event = Event {
+            timestamp: 1_767_225_600_000 + n / 10_000,
+            peer_observer_event: Some(PeerObserverEvent::Ebpf(Ebpf {
+                ebpf_event: Some(EbpfEvent::Message(MessageEvent { meta, msg, ..Default::default() })),
+            })),
+            ..Default::default()
+        };
+        let frame = Frame::parse(0, event.encode_to_vec().into()).expect("an event");
+        engine.step(Input::Event { frame, node: "node", origin: n });
+    }
+    engine
+}
+
+/// Writing a million keys.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn snapshot(bencher: Bencher) {
+    let engine = engine_of_a_million_keys();
+    bencher.counter(BytesCount::new(engine.snapshot().len())).bench_local(|| engine.snapshot());
+}
+
+/// Reading them back.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn restore(bencher: Bencher) {
+    let engine = engine_of_a_million_keys();
+    let bytes = engine.snapshot();
+    let mut library = Some(engine.into_library());
+    bencher.counter(BytesCount::new(bytes.len())).bench_local(|| {
+        let (engine, notes) = Engine::restore(library.take().expect("given back"), &bytes).expect("intact");
+        assert!(notes.is_empty());
+        library = Some(engine.into_library());
     });
 }
 

@@ -132,7 +132,7 @@ impl Mapping {
             let is_same = self.rule_before(rule).is_some_and(|(_, is_same, _)| is_same);
             let mut state = found.unwrap_or_default();
             let table = &tables[plan.table];
-            state.states.retain(|row, (life, _)| table.is_used(*row) && table.generation(*row) == *life);
+            state.states.retain(|row, known| table.is_used(*row) && table.generation(*row) == known.life);
             if !is_same {
                 if !state.states.is_empty() {
                     *gone.states.entry(self.after.rules[rule].name.clone()).or_default() +=

@@ -328,10 +328,16 @@ impl Engine {
             health.inhibited += on_node.inhibited;
             health.crowded_out += on_node.crowded_out;
             health.failures += on_node.failures;
+            health.skipped += on_node.skipped;
             health.last_error = health.last_error.or_else(|| on_node.last_error.clone());
             firing += node.alerts[rule].count(State::Firing);
         }
         RuleReport { name: self.library.names[rule].clone(), health, firing }
+    }
+
+    /// Gives up what was seen and returns the rules.
+    pub fn into_library(self) -> Library {
+        self.library
     }
 
     /// The rules and their plan.

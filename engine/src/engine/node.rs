@@ -30,8 +30,9 @@ const GAP_MS: i64 = 60_000;
 const BACK_OFF_MAX_MS: i64 = 600_000;
 /// How often a firing alert's value and summary are brought up to date, as long as its rule certainly holds.
 const REFRESH_MS: i64 = 15_000;
-/// Keys on which a script may err in one tick before the rest wait for the next.
-const ERRORS_A_TICK_MAX: usize = 16;
+/// Keys on which a script may err in one tick, or between two, before the rule is left alone: each error may cost all
+/// the operations of a call.
+const ERRORS_A_TICK_MAX: u32 = 16;
 
 /// An event held until its time comes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,6 +69,8 @@ pub struct RuleHealth {
     pub crowded_out: u64,
     /// Script errors.
     pub failures: u64,
+    /// Events that `on_event` was not shown, because it had erred shortly before.
+    pub skipped: u64,
     /// The newest error.
     pub last_error: Option<String>,
 }
@@ -119,12 +122,27 @@ pub(super) struct RuleState {
     pub look_at_all: bool,
     pub skip_until: Option<Timestamp>,
     pub errors_in_a_row: u32,
-    /// `this` of each key, and which life of its row it belongs to.
-    #[serde(with = "super::state::states")]
-    pub states: BTreeMap<RowId, (u32, Dynamic)>,
+    /// Errors of `on_event` since the last tick.
+    event_errors: u32,
+    /// The last row that was looked at before there were too many errors: the next look begins after it.
+    looked_up_to: Option<RowId>,
+    /// What its script remembers of each key.
+    pub states: BTreeMap<RowId, KeyState>,
     /// The youngest of its windows is there since then; before the node if all are.
     #[serde(skip)]
     pub begun_at: Timestamp,
+}
+
+/// What a script remembers of a key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct KeyState {
+    /// Which life of the row is meant.
+    pub life: u32,
+    #[serde(with = "super::state::plain")]
+    pub this: Dynamic,
+    /// `on_event` erred on the key, and is not called for it until then.
+    skip_until: Option<Timestamp>,
+    errors_in_a_row: u32,
 }
 
 /// A call of `on_event` that a row asked for.
@@ -382,6 +400,7 @@ impl Node {
         let inhibiting =
             plan.inhibitors.iter().map(|(other, _)| self.alerts[*other].count(State::Firing)).sum();
         let state = &mut self.rules[rule];
+        state.event_errors = 0;
         let look_at_all = std::mem::take(&mut state.look_at_all)
             || plan.has_age
             || (plan.reads_filled && filled != state.was_filled)
@@ -393,21 +412,28 @@ impl Node {
         }
         let mut first_error = None;
         let mut errors = 0;
-        for row in self.rows_to_look_at(library, rule, look_at_all) {
+        let mut rows = self.rows_to_look_at(library, rule, look_at_all);
+        if let Some(last) = self.rules[rule].looked_up_to.take() {
+            // Keys that err must not keep those behind them from being looked at for ever.
+            let next = rows.iter().position(|row| *row > last).unwrap_or(0);
+            rows.rotate_left(next);
+        }
+        for row in rows {
             // One key on which the script errs must not hide the others, but each may cost all its operations.
             if let Err(complaint) = self.look_at(library, rule, row, now, filled, output) {
                 first_error.get_or_insert(complaint);
                 errors += 1;
             }
             if errors >= ERRORS_A_TICK_MAX {
+                self.rules[rule].looked_up_to = Some(row);
                 break;
             }
         }
         self.keep_unchanged(library, rule, now, output);
         if let Some(complaint) = &first_error {
-            self.back_off(library, rule, complaint, now, output);
-        }
-        if first_error.is_none() && !library.plan.rules[rule].windows.is_empty() {
+            self.count_error(library, rule, complaint, now, output);
+            self.back_off(library, rule, now);
+        } else {
             self.rules[rule].errors_in_a_row = 0;
         }
         for (key, alert) in self.alerts[rule].settle(now, library.timing(rule)) {
@@ -522,9 +548,9 @@ impl Node {
         let mut first_state;
         // A key without events yet is checked with the state it would begin with.
         let this = match state.states.get_mut(&row) {
-            Some((of, this)) if *of == generation => {
+            Some(known) if known.life == generation => {
                 self.has_run_script = true;
-                this
+                &mut known.this
             }
             _ => {
                 first_state = library.first_state(rule);
@@ -541,38 +567,47 @@ impl Node {
     }
 
     fn call_on_event(&mut self, library: &Library, call: Call, at: Timestamp, output: &mut Output) {
+        let Call { rule, row, generation: life, .. } = call;
         let table = &mut self.tables[call.table];
-        if !table.is_used(call.row) || table.generation(call.row) != call.generation {
+        if !table.is_used(row) || table.generation(row) != life {
             return;
         }
-        let state = &mut self.rules[call.rule];
-        if state.skip_until.is_some_and(|until| at < until) {
-            return;
-        }
-        let generation = table.generation(call.row);
-        let known = state.states.get(&call.row).is_some_and(|(known, _)| *known == generation);
-        if !known {
+        let state = &mut self.rules[rule];
+        let is_known = state.states.get(&row).is_some_and(|known| known.life == life);
+        if !is_known {
             if call.table != NODE_TABLE {
-                table.hold(call.row);
+                table.hold(row);
             }
-            state.states.insert(call.row, (generation, library.first_state(call.rule)));
+            let this = library.first_state(rule);
+            state.states.insert(row, KeyState { life, this, skip_until: None, errors_in_a_row: 0 });
         }
-        let (_, this) = state.states.get_mut(&call.row).expect("inserted above");
+        let known = state.states.get_mut(&row).expect("inserted above");
+        if state.skip_until.max(known.skip_until).is_some_and(|until| at < until) {
+            state.health.skipped += 1;
+            return;
+        }
         state.health.evaluations += 1;
         state.health.script_calls += 1;
-        let key = table.key(call.row).clone();
-        match library.on_event(call.rule, &self.name, call.event, this) {
+        let key = table.key(row).clone();
+        match library.on_event(rule, &self.name, call.event, &mut known.this) {
             Ok(found) => {
-                if library.plan.rules[call.rule].windows.is_empty() {
-                    self.rules[call.rule].errors_in_a_row = 0;
-                }
+                (known.skip_until, known.errors_in_a_row) = (None, 0);
                 if let Some(finding) = found {
-                    self.take_finding(library, call.rule, key.clone(), finding, at, output);
+                    self.take_finding(library, rule, key.clone(), finding, at, output);
                     // An event is over as soon as it is seen.
-                    self.alerts[call.rule].release(&key);
+                    self.alerts[rule].release(&key);
                 }
             }
-            Err(complaint) => self.back_off(library, call.rule, &complaint, at, output),
+            Err(complaint) => {
+                known.skip_until = Some(at.plus_ms(pause_ms(library, rule, known.errors_in_a_row)));
+                known.errors_in_a_row += 1;
+                state.event_errors += 1;
+                if state.event_errors >= ERRORS_A_TICK_MAX {
+                    state.event_errors = 0;
+                    self.back_off(library, rule, at);
+                }
+                self.count_error(library, rule, &complaint, at, output);
+            }
         }
     }
 
@@ -618,23 +653,25 @@ impl Node {
     }
 
     /// Leaves a rule that erred alone for a while. Its alerts stay as they are.
-    fn back_off(
+    fn back_off(&mut self, library: &Library, rule: RuleId, now: Timestamp) {
+        let state = &mut self.rules[rule];
+        state.skip_until = Some(now.plus_ms(pause_ms(library, rule, state.errors_in_a_row)));
+        state.errors_in_a_row += 1;
+    }
+
+    fn count_error(
         &mut self,
         library: &Library,
         rule: RuleId,
         complaint: &Complaint,
-        now: Timestamp,
+        at: Timestamp,
         output: &mut Output,
     ) {
         let error = RuleError::new(&library.rules[rule].path, complaint);
-        let state = &mut self.rules[rule];
-        state.health.failures += 1;
-        state.health.last_error = Some(error.to_string());
-        let every_ms = library.plan.groups[library.plan.rules[rule].group as usize];
-        let pause_ms = (every_ms << state.errors_in_a_row.min(12)).min(BACK_OFF_MAX_MS.max(every_ms));
-        state.errors_in_a_row += 1;
-        state.skip_until = Some(now.plus_ms(pause_ms));
-        output.problems.push(Problem::Rule { node: self.name.clone(), at: now, error });
+        let health = &mut self.rules[rule].health;
+        health.failures += 1;
+        health.last_error = Some(error.to_string());
+        output.problems.push(Problem::Rule { node: self.name.clone(), at, error });
     }
 
     fn change(
@@ -658,6 +695,12 @@ impl Node {
             summary: finding.summary.clone(),
         }
     }
+}
+
+/// How long a rule is left alone after so many errors in a row.
+fn pause_ms(library: &Library, rule: RuleId, errors_in_a_row: u32) -> i64 {
+    let every_ms = library.plan.groups[library.plan.rules[rule].group as usize];
+    (every_ms << errors_in_a_row.min(12)).min(BACK_OFF_MAX_MS.max(every_ms))
 }
 
 fn all_groups(library: &Library) -> Groups {

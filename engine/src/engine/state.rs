@@ -5,7 +5,7 @@
 //! by their numbers. What the rules of now do not know is dropped. Damaged bytes are an error.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use tocsin_proto::schema::Schema;
@@ -212,32 +212,22 @@ pub(super) mod frame {
     }
 }
 
-/// What scripts remember, as pieces.
-pub(super) mod states {
+/// What a script remembers, as pieces.
+pub(super) mod plain {
     use rhai::Dynamic;
     use serde::de::Error;
     use serde::{Deserializer, Serializer};
 
     use super::*;
     use crate::rules::plain::{Piece, pieces_of, value_of};
-    use crate::windows::column::RowId;
 
-    type States<T> = BTreeMap<RowId, (u32, T)>;
-
-    pub fn serialize<S: Serializer>(states: &States<Dynamic>, serializer: S) -> Result<S::Ok, S::Error> {
-        // A rule's `state` may be nested deeper than what is stored; such a key begins anew.
-        let pieces = |this: &Dynamic| pieces_of(this).unwrap_or_default();
-        serializer.collect_map(states.iter().map(|(row, (life, this))| (row, (life, pieces(this)))))
+    pub fn serialize<S: Serializer>(this: &Dynamic, serializer: S) -> Result<S::Ok, S::Error> {
+        // What a call leaves behind is checked, and so it is plain.
+        pieces_of(this).unwrap_or(vec![Piece::Unit]).serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<States<Dynamic>, D::Error> {
-        let mut states = States::new();
-        for (row, (life, pieces)) in States::<Vec<Piece>>::deserialize(deserializer)? {
-            if !pieces.is_empty() {
-                let this = value_of(pieces).ok_or_else(|| D::Error::custom("no value"))?;
-                states.insert(row, (life, this));
-            }
-        }
-        Ok(states)
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dynamic, D::Error> {
+        let pieces: Vec<Piece> = Vec::deserialize(deserializer)?;
+        value_of(pieces).ok_or_else(|| D::Error::custom("no value"))
     }
 }

@@ -54,7 +54,7 @@ pub fn run(path: &Path, rules: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let files: Vec<PathBuf> = incident.recordings.iter().map(|file| folder.join(file)).collect();
     let nodes: Vec<String> = incident.node.iter().cloned().collect();
-    let (library, errors) = rule_files::load_files(rules)?.into_library(&[])?;
+    let (library, errors) = rule_files::load_files(rules).into_library(&[])?;
     let mut engine = Engine::new(library);
     let mut recordings = Recordings::open(&files, &nodes)?;
     let mut differences: Vec<String> = errors.iter().map(ToString::to_string).collect();

@@ -30,18 +30,27 @@ pub fn load(paths: &[PathBuf]) -> anyhow::Result<LoadedRules> {
     }
     files.sort();
     files.dedup();
-    load_files(&files)
+    Ok(load_files(&files))
 }
 
 /// Loads these rule files.
-pub fn load_files(files: &[PathBuf]) -> anyhow::Result<LoadedRules> {
+pub fn load_files(files: &[PathBuf]) -> LoadedRules {
     let mut texts = Vec::new();
+    let mut unread = Vec::new();
     for file in files {
         let path = file.display().to_string();
-        let text = fs::read_to_string(file).with_context(|| format!("{path}: cannot read the rule"))?;
-        texts.push((path, text));
+        match fs::read_to_string(file) {
+            Ok(text) => texts.push((path, text)),
+            Err(error) => {
+                let message = format!("cannot read the rule: {error}");
+                unread.push(RuleError { path, place: None, message });
+            }
+        }
     }
-    Ok(load_texts(texts.iter().map(|(path, text)| (path.clone(), text.as_str()))))
+    let mut loaded = load_texts(texts.iter().map(|(path, text)| (path.clone(), text.as_str())));
+    loaded.known.extend(unread.iter().map(|error| rule_name(&error.path)));
+    loaded.errors.extend(unread);
+    loaded
 }
 
 /// Loads rules from the paths and texts of their files.
@@ -141,7 +150,8 @@ pub fn is_rule(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "rhai")
 }
 
-/// Collects the files below a path that fit, in order of their names.
+/// Collects the files below a path that fit, in order of their names. What is below and cannot be looked at, as a link
+/// to nowhere, counts as a file if its name fits: whoever reads it finds out. It is left out otherwise.
 pub fn find(path: &Path, fits: &dyn Fn(&Path) -> bool, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
     if fs::metadata(path)?.is_file() {
         if fits(path) {
@@ -153,7 +163,11 @@ pub fn find(path: &Path, fits: &dyn Fn(&Path) -> bool, found: &mut Vec<PathBuf>)
         fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     entries.sort();
     for entry in entries {
-        find(&entry, fits, found)?;
+        match fs::metadata(&entry) {
+            Ok(_) => find(&entry, fits, found)?,
+            Err(_) if fits(&entry) => found.push(entry),
+            Err(_) => {}
+        }
     }
     Ok(())
 }

@@ -6,8 +6,8 @@
 use rhai::{Array, Dynamic, Map};
 use serde::{Deserialize, Serialize};
 
-/// Lists and maps inside each other, at most.
-pub const DEPTH_MAX: usize = 32;
+/// Lists and maps inside each other, at most; more than a rule's literal can hold.
+pub const DEPTH_MAX: usize = 64;
 
 /// One piece of a value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,10 +128,10 @@ mod tests {
         assert_eq!(check_plain(&value("[1, |x| x]")), Err("a Fn".to_string()));
         assert_eq!(check_plain(&value("#{ a: 1..5 }")), Err("a Range<i64>".to_string()));
         let mut deep = Dynamic::UNIT;
-        for _ in 0..40 {
+        for _ in 0..70 {
             deep = vec![deep].into();
         }
-        assert!(check_plain(&deep).expect_err("too deep").contains("deeper than 32"));
+        assert!(check_plain(&deep).expect_err("too deep").contains("deeper than 64"));
         let many = std::iter::repeat_n(Piece::List(1), 100_000).chain([Piece::Unit]);
         assert!(value_of(many.collect()).is_none());
     }

@@ -9,6 +9,7 @@ mod incidents;
 mod live;
 mod projection;
 mod rule_errors;
+mod rule_health;
 mod state;
 mod stream;
 mod windows;

@@ -111,3 +111,22 @@ fn check_reports_a_rule_without_documentation_and_without_test() {
         assert!(text.contains(expected), "{text}");
     }
 }
+
+#[test]
+fn files_that_cannot_be_read_keep_no_other_rule_from_running() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("latin.rhai"), b"//! caf\xe9\n").expect("writable");
+    std::os::unix::fs::symlink("nowhere.rhai", folder.path().join("dangling.rhai")).expect("a link");
+    std::os::unix::fs::symlink("nowhere.txt", folder.path().join("dangling.txt")).expect("a link");
+    let attack = recording("incidents/addr_flood");
+    let rules = root().join("rules");
+    let both = ["--rules", rules.to_str().expect("UTF-8"), "--rules", folder.path().to_str().expect("UTF-8")];
+    let output = replay(&attack, &both);
+    let errors = stderr(&output);
+    assert_eq!(output.status.code(), Some(4), "{errors}");
+    for file in ["latin.rhai: cannot read the rule", "dangling.rhai: cannot read the rule"] {
+        assert!(errors.contains(file), "{errors}");
+    }
+    assert!(!errors.contains("dangling.txt"), "{errors}");
+    assert_eq!(stdout(&output), stdout(&replay(&attack, &[])));
+}

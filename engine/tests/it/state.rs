@@ -297,22 +297,17 @@ fn other_keys_end_alerts_and_new_windows_begin_empty() {
 
 #[test]
 fn a_lower_cap_holds_after_a_reload_and_samples_survive_a_higher_one() {
-    let rule = |cap: u64, name: &str| {
-        format!(
-            r#"const RULE = #{{ severity: "info", by: ["message.peer_id"], every: "1s", max_keys: {cap}, keep_firing_for_s: 0,
-                windows: #{{ n: #{{ count: "message", over: "10m" }} }} }};
-            fn check(w, params) {{ if w.n > 1 {{ #{{ value: w.n, limit: 1, summary: "{name}" }} }} }}"#
-        )
-    };
+    let text = include_str!("rules/capped.rhai");
+    let (higher, lower) = (text.replace("1000", "2000"), text.replace("1000", "10"));
     let message = |n: i64, peer_id: u64| Recorded {
         node: "ada",
         at_ms: n * 100,
         received_ms: n * 100,
         fact: Fact::Message { peer_id, size: 1, times: 1 },
     };
-    let mut run = Run::new(stream::library(&[("one", &rule(1_000, "one"))]));
+    let mut run = Run::new(stream::library(&[("one", text)]));
     (0..500).for_each(|n| run.take(message(n, n as u64).frame(true)));
-    run.engine.reload(stream::library(&[("one", &rule(1_000, "one")), ("two", &rule(2_000, "two"))]));
+    run.engine.reload(stream::library(&[("one", text), ("two", &higher)]));
     // The second sample of each key: only those whose first one survived are found, by both rules.
     (500..1_000).for_each(|n| run.take(message(n, n as u64 - 500).frame(true)));
     run.take(message(1_020, 0).frame(true));
@@ -321,6 +316,6 @@ fn a_lower_cap_holds_after_a_reload_and_samples_survive_a_higher_one() {
         assert_eq!(fired, 500, "{name}");
     }
     let evicted = run.engine.nodes()[0].evicted;
-    run.engine.reload(stream::library(&[("one", &rule(10, "one"))]));
+    run.engine.reload(stream::library(&[("one", &lower)]));
     assert_eq!(run.engine.nodes()[0].evicted - evicted, 490);
 }

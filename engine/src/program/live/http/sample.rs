@@ -87,6 +87,7 @@ fn rule(name: &str, file: &str, evaluations: u64, failures: u64) -> RuleEntry {
         inhibited: 1,
         crowded_out: 2,
         failures,
+        skipped: 0,
         last_error: (failures > 0).then(|| "line 3: w.rate is nothing".to_string()),
     };
     let header = Header {
