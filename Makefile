@@ -32,7 +32,7 @@ demo: build
 	$(TOCSIN) replay testdata/incidents/addr_flood/recording.bin.zst --speed 30x
 
 test: setup test-setup bitcoind
-	$(CARGO) nextest run --workspace
+	$(CARGO) nextest run --workspace --no-fail-fast
 	$(CARGO) build --quiet
 	target/debug/tocsin check
 	target/debug/tocsin test

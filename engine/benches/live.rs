@@ -141,12 +141,13 @@ fn rules() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("rules")
 }
 
-fn throughput() {
+/// All that is published within some seconds, at a rate or as fast as it goes.
+fn throughput(per_second: Option<u64>) {
     const COUNT: u64 = 2_000_000;
     let server = NatsServer::start();
     let tocsin = Tocsin::start(&config(&server), &rules());
     let (started, cpu_s) = (Instant::now(), tocsin.cpu_s());
-    publish(&server, 1, COUNT, None);
+    publish(&server, 1, COUNT, per_second);
     let published = started.elapsed();
     let mut seen = (0.0, Instant::now());
     while seen.0 < COUNT as f64 && seen.1.elapsed() < Duration::from_secs(10) {
@@ -158,8 +159,9 @@ fn throughput() {
     }
     let took = seen.1.duration_since(started).as_secs_f64();
     println!(
-        "NATS to alerts, {COUNT} pings of {} bytes, 13 rules, recorded: {:.0} events/s (published at {:.0}/s), lost {}, \
+        "NATS to alerts, offered at {}/s: {COUNT} pings of {} bytes, 13 rules, recorded: {:.0} events/s (published at {:.0}/s), lost {}, \
          {:.2} us of CPU an event, peak {:.0} MiB",
+        per_second.map_or("more than it can take".to_string(), |rate| rate.to_string()),
         ping(1, 1).len(),
         seen.0 / took,
         COUNT as f64 / published.as_secs_f64(),
@@ -220,7 +222,9 @@ fn latency() {
 }
 
 fn main() {
-    throughput();
+    throughput(Some(200_000));
+    throughput(Some(300_000));
+    throughput(None);
     latency();
     share_of_a_core(500);
     share_of_a_core(5000);

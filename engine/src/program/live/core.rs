@@ -223,7 +223,10 @@ impl Core {
             match self.intake.accept(&event.payload, &event.node, self.now_ms) {
                 Ok(accepted) => {
                     if let Some(lost) = accepted.lost {
-                        tracing::warn!(node = lost.node(), "events are missing before the one now received");
+                        let node = lost.node().unwrap_or_default();
+                        self.log_some(format_args!(
+                            "events of node {node} are missing before one now received"
+                        ));
                         self.feed(lost);
                     }
                     self.feed(accepted.frame);
