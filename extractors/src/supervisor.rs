@@ -1,7 +1,7 @@
 //! Starts the extractors of a node and keeps them running: one that panics is started again, and the others go on.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::task::JoinHandle;
@@ -73,10 +73,19 @@ where
         });
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         while !shutdown.is_cancelled() {
+            let started = Instant::now();
             let running = tokio::spawn(run(config.clone(), emitter.clone(), shutdown.clone()));
-            if let Err(error) = running.await {
-                // A defect of ours; the node goes on being watched.
-                emitter.error(format!("the extractor failed and is started again: {error}"));
+            let ended = running.await;
+            if shutdown.is_cancelled() {
+                break;
+            }
+            // A defect of ours; the node goes on being watched, and what it did meanwhile is lost.
+            let why = ended.err().map_or("it ended by itself".to_string(), |error| error.to_string());
+            emitter.error(format!("the extractor failed: {why}"));
+            emitter.waiting("a new start of the extractor, which failed");
+            emitter.lost(1, "what happened while the extractor was failed").await;
+            if started.elapsed() > Duration::from_secs(60) {
+                backoff.reset();
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff.wait()) => {}
@@ -87,4 +96,44 @@ where
         let _ = status.await;
         emitter.stopped().await;
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use prost::Message as _;
+    use tocsin_proto::pb::event::Event;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_extractor_that_fails_is_started_again_and_says_so() {
+        let (bus, mut events) = crate::bus();
+        let shutdown = CancellationToken::new();
+        let starts = Arc::new(AtomicUsize::new(0));
+        let counted = starts.clone();
+        let run = move |(), emitter: Emitter, shutdown: CancellationToken| {
+            let number = counted.fetch_add(1, Ordering::Relaxed);
+            async move {
+                assert!(number >= 2, "the first two fail");
+                emitter.up("the test");
+                shutdown.cancelled().await;
+            }
+        };
+        let task = supervise("alice", "test", (), run, &bus, &shutdown);
+        drop(bus);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        shutdown.cancel();
+        task.await.expect("the supervisor does not fail");
+        assert_eq!(starts.load(Ordering::Relaxed), 3);
+        let mut told = Vec::new();
+        while let Some(event) = events.recv().await {
+            told.push(format!("{:?}", Event::decode(event.payload).expect("an event")));
+        }
+        assert!(told.iter().any(|event| event.contains("a new start")), "{told:?}");
+        assert_eq!(told.iter().filter(|event| event.contains("EventsLost")).count(), 2);
+        assert!(told.last().expect("a status").contains("Stopped"), "{told:?}");
+    }
 }

@@ -178,6 +178,16 @@ fn what_a_killed_nats_server_lost_is_named() {
 }
 
 #[test]
+fn an_extractor_without_a_nats_server_ends_when_it_is_told_to() {
+    let site = Site::start();
+    let publish = "[publish]\nurl = \"nats://127.0.0.1:1\"\n".to_string();
+    let mut extractor = Tocsin::start("extract rpc", &(publish + &site.config("alice", &["rpc"])));
+    eventually(PATIENCE, "the extractor to start", || extractor.log().contains("waiting for").then_some(()));
+    std::thread::sleep(Duration::from_secs(2));
+    extractor.stop();
+}
+
+#[test]
 fn without_a_node_it_says_what_it_waits_for_and_recovers_when_the_node_comes() {
     let mut site = Site::start();
     let config = site.config("alice", &["rpc", "p2p", "log", "ipc"]);

@@ -138,6 +138,7 @@ pub struct Nats {
     /// Its name in logs and metrics.
     pub name: String,
     /// `nats://HOST:PORT`, or `tls://HOST:PORT`.
+    #[serde(deserialize_with = "server_url")]
     pub url: String,
     /// User, if the server asks for one.
     pub user: Option<String>,
@@ -167,6 +168,7 @@ pub enum Subjects {
 #[serde(deny_unknown_fields)]
 pub struct NatsServer {
     /// `nats://HOST:PORT`, or `tls://HOST:PORT`.
+    #[serde(deserialize_with = "server_url")]
     pub url: String,
     /// User, if the server asks for one.
     pub user: Option<String>,
@@ -225,6 +227,10 @@ impl Config {
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             bail!("[[node]] name = {:?} is there twice, expected a name of its own for each", twice[0]);
+        }
+        let (file, total) = (config.recording.max_file_size, config.recording.max_total_size);
+        if total.0 / 2 < file.0 {
+            bail!("recording.max_total_size is less than twice max_file_size, expected more: files go whole");
         }
         for nats in &config.nats {
             let is_peer_observer = nats.subjects == Subjects::PeerObserver;
@@ -295,6 +301,17 @@ fn node_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
 
 fn some_node_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     node_name(deserializer).map(Some)
+}
+
+/// An address without user and password in it: it is logged.
+fn server_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let url = String::deserialize(deserializer)?;
+    if url.contains('@') {
+        return Err(de::Error::custom(
+            "the url holds a user, expected `user` and `password_file` of their own",
+        ));
+    }
+    Ok(url)
 }
 
 fn compression_level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
@@ -369,5 +386,8 @@ mod tests {
         let nats = "data = \"x\"\n[[nats]]\nname = \"n\"\nurl = \"nats://x\"\nsubjects = \"peer-observer\"\n";
         check(nats, &["node is missing"]);
         check("[http]\n", &["missing field `data`"]);
+        check("data = \"x\"\n[publish]\nurl = \"nats://u:p@h\"\n", &["line 3", "password_file"]);
+        let sizes = "data = \"x\"\n[recording]\nmax_file_size = \"2MB\"\nmax_total_size = \"3MB\"\n";
+        check(sizes, &["max_total_size", "twice"]);
     }
 }

@@ -3,7 +3,10 @@
 //! After a restart it restores the checkpoint, reads what was recorded since, says for how long it was away, and goes on.
 
 use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
@@ -31,7 +34,9 @@ const BATCH: usize = 1024;
 /// How often the recording is made readable and the status is put together.
 const TEND_EVERY_MS: u64 = 1000;
 /// How long extractors may take to end before they are left behind.
-const GRACE: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(10);
+/// Lines that wait for standard output at most.
+const PRINTED_MAX: usize = 4096;
 /// Problems of one kind that are logged in a minute; the rest is counted by the engine.
 const LOGGED_A_MINUTE: u32 = 20;
 
@@ -49,10 +54,17 @@ pub struct Core {
     style: Style,
     board: StatusBoard,
     connections: Vec<Connection>,
+    printer: Option<SyncSender<String>>,
     status: Status,
     logged: (u64, u32),
     now_ms: u64,
+    /// How far `now_ms` runs ahead of the clock, since that was set back.
+    ahead_ms: u64,
     origin: u64,
+    /// What a run with rules left behind, while there are none.
+    carried: Option<Checkpoint>,
+    /// A checkpoint on its way to the disk.
+    writing: Option<JoinHandle<io::Result<(u64, f64)>>>,
 }
 
 /// What it is told from outside.
@@ -88,16 +100,22 @@ impl Core {
             style: Style::of_stdout(),
             board,
             connections,
+            printer: None,
             status: Status { started_at_ms: clock_ms(), ..Status::default() },
             logged: (0, 0),
             now_ms: 0,
+            ahead_ms: 0,
             origin: 0,
+            carried: None,
+            writing: None,
         };
         let checkpoint = core.read_checkpoint();
         if let Some(rules) = rules {
             core.status.load_errors = rules.errors;
             let timeline = config.data.join("timeline.jsonl");
-            let length = checkpoint.as_ref().map_or(u64::MAX, |checkpoint| checkpoint.timeline);
+            // Only what was recorded is done again; without a recording the timeline stays as it is.
+            let again = checkpoint.as_ref().filter(|_| config.recording.enabled);
+            let length = again.map_or(u64::MAX, |checkpoint| checkpoint.timeline);
             let opened = Timeline::open(&timeline, length);
             core.timeline =
                 Some(opened.with_context(|| format!("{}: cannot be written", timeline.display()))?);
@@ -106,18 +124,24 @@ impl Core {
         }
         let was_here = checkpoint.is_some();
         let mut clean = false;
-        if let Some(checkpoint) = checkpoint {
-            core.intake.memory = checkpoint.memory;
-            let from = checkpoint.position.unwrap_or_else(|| Position::at(checkpoint.at_ms));
-            let caught_up = core.catch_up(&folder, &from);
+        if let Some(mut checkpoint) = checkpoint {
+            core.now_ms = checkpoint.at_ms;
+            core.intake.memory = std::mem::take(&mut checkpoint.memory);
+            let from = checkpoint.position.get_or_insert_with(|| Position::at(checkpoint.at_ms));
+            let caught_up = core.catch_up(&folder, from);
             clean = checkpoint.clean && caught_up == 0;
+            if core.engine.is_none() {
+                core.carried = Some(checkpoint);
+            }
         }
         if config.recording.enabled {
             let opened = Recording::new(folder.clone(), config.recording.clone());
             core.recording =
                 Some(opened.with_context(|| format!("{}: cannot be written", folder.display()))?);
         }
-        core.now_ms = clock_ms();
+        let seen_ms = core.intake.memory.nodes.values().map(|node| node.last_event_ms).max();
+        core.now_ms = core.now_ms.max(seen_ms.unwrap_or(0));
+        core.advance_clock();
         if was_here {
             core.tell_downtime(clean);
         }
@@ -162,6 +186,7 @@ impl Core {
                 self.step(frame, false);
                 count += 1;
             }
+            self.tell_problems();
         }
         if count > 0 {
             tracing::info!("read {count} events again that were recorded after the last checkpoint");
@@ -180,8 +205,9 @@ impl Core {
         }
     }
 
-    /// Works until the sources end, or until they do not although they were told to.
-    pub async fn run(mut self, mut inputs: Inputs) {
+    /// Works until the sources end, or until they do not although they were told to. False if nobody told them to.
+    pub async fn run(mut self, mut inputs: Inputs) -> bool {
+        self.printer = Some(printer());
         self.status.is_ready = true;
         self.publish(0);
         let mut ticks = tokio::time::interval(Duration::from_millis(BEAT_MS as u64));
@@ -205,16 +231,27 @@ impl Core {
                 Some(loaded) = inputs.reloads.recv() => self.reload(loaded),
                 () = &mut too_long => {
                     tracing::warn!("some extractors did not end within {} s and are left behind", GRACE.as_secs());
+                    while let Ok(event) = inputs.events.try_recv() {
+                        batch.push(event);
+                    }
+                    self.take(&mut batch);
                     break;
                 }
             }
         }
         self.end();
+        inputs.shutdown.is_cancelled()
     }
 
-    /// Time of arrival: never earlier than one given before, whatever the clock does.
+    /// Time of arrival: never earlier than one given before, also over a restart. Where the clock was set back, time runs
+    /// on from where it was.
     fn advance_clock(&mut self) {
-        self.now_ms = self.now_ms.max(clock_ms());
+        let clock_ms = clock_ms();
+        if clock_ms + self.ahead_ms < self.now_ms {
+            self.ahead_ms = self.now_ms - clock_ms;
+            tracing::warn!("the clock was set back; times of arrival run {} ms ahead of it", self.ahead_ms);
+        }
+        self.now_ms = clock_ms + self.ahead_ms;
     }
 
     fn take(&mut self, batch: &mut Vec<Outgoing>) {
@@ -265,6 +302,7 @@ impl Core {
             if let Some(recording) = &mut self.recording {
                 recording.tend(self.now_ms);
             }
+            self.tell_losses();
             self.publish(queued);
         }
         if self.now_ms - self.checkpointed_ms >= self.checkpoint_every_ms {
@@ -276,25 +314,26 @@ impl Core {
         if changes.is_empty() {
             return;
         }
+        if is_new && let Some(recording) = &mut self.recording {
+            // What was told must come out again after a kill: the events it follows from first.
+            recording.flush(self.now_ms);
+        }
         if let Some(timeline) = &mut self.timeline
             && let Err(error) = timeline.append(changes)
         {
-            self.log_some(format_args!("the timeline cannot be written: {error}"));
+            self.log_some(format_args!("the timeline cannot be written, and is tried again: {error}"));
         }
         if !is_new {
             return;
         }
-        use std::io::Write as _;
-        let mut out = std::io::stdout().lock();
         for change in changes {
             let line = match self.format {
                 Format::Json => change.to_json(),
                 Format::Text => self.style.line(change),
             };
-            // Nobody may be reading; the timeline has it.
-            let _ = writeln!(out, "{line}");
+            // Where nobody reads fast enough lines are left out; the timeline has them.
+            let _ = self.printer.as_ref().map(|printer| printer.try_send(line));
         }
-        let _ = out.flush();
     }
 
     fn tell_problems(&mut self) {
@@ -311,6 +350,15 @@ impl Core {
                     self.log_some(format_args!("an event of node {node} at {at} does not decode: {reason}"));
                 }
             }
+        }
+    }
+
+    /// What NATS servers lost of events without running numbers is a loss as well, of a number nobody knows.
+    fn tell_losses(&mut self) {
+        let losses: Vec<_> = self.connections.iter_mut().filter_map(Connection::take_loss).collect();
+        for loss in losses {
+            let frame = self.intake.loss(&loss.node, &loss.source, loss.count, loss.what, self.now_ms);
+            self.feed(frame);
         }
     }
 
@@ -354,11 +402,21 @@ impl Core {
         self.status.load_errors = errors;
     }
 
+    /// Writes a checkpoint, on a thread of its own: the disk may be busy. One that is still being written is waited for
+    /// only at the end.
     fn checkpoint(&mut self, clean: bool) {
-        let started = Instant::now();
         self.checkpointed_ms = self.now_ms;
+        if clean || self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.note_written();
+        }
+        // Changes that are not in the timeline yet would be left out of it by a restart from here.
+        let is_told = self.timeline.as_mut().is_none_or(Timeline::is_written);
+        if self.writing.is_some() || !is_told {
+            return;
+        }
+        let started = Instant::now();
         let position = self.recording.as_mut().and_then(|recording| recording.position(self.now_ms));
-        let checkpoint = Checkpoint {
+        let mut checkpoint = Checkpoint {
             position,
             timeline: self.timeline.as_ref().map_or(0, Timeline::length),
             memory: self.intake.memory.clone(),
@@ -366,19 +424,36 @@ impl Core {
             at_ms: self.now_ms,
             engine: self.engine.as_ref().map(Engine::snapshot),
         };
+        if let Some(carried) = &self.carried {
+            // The next run with rules goes on from there, through what is recorded now.
+            checkpoint.position.clone_from(&carried.position);
+            checkpoint.engine.clone_from(&carried.engine);
+            checkpoint.timeline = carried.timeline;
+        }
+        let path = self.checkpoint_path.clone();
+        let write = move || checkpoint.write(&path).map(|bytes| (bytes, started.elapsed().as_secs_f64()));
+        self.writing = std::thread::Builder::new().name("checkpoint".to_string()).spawn(write).ok();
+        if clean {
+            self.note_written();
+        }
+    }
+
+    /// Waits for the checkpoint that is being written, if there is one, and notes what became of it.
+    fn note_written(&mut self) {
+        let Some(written) = self.writing.take().map(JoinHandle::join) else { return };
         let status = self.status.checkpoint.get_or_insert_with(CheckpointStatus::default);
-        match checkpoint.write(&self.checkpoint_path) {
-            Ok(bytes) => {
-                (status.at_ms, status.bytes) = (self.now_ms, bytes);
-                status.seconds = started.elapsed().as_secs_f64();
+        match written {
+            Ok(Ok((bytes, seconds))) => {
+                (status.at_ms, status.bytes, status.seconds) = (self.now_ms, bytes, seconds)
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 status.failed += 1;
                 tracing::error!(
                     "{}: the checkpoint cannot be written: {error}",
                     self.checkpoint_path.display()
                 );
             }
+            Err(_) => status.failed += 1,
         }
     }
 
@@ -409,6 +484,7 @@ impl Core {
     fn end(mut self) {
         self.advance_clock();
         self.tell_problems();
+        self.tell_losses();
         self.checkpoint(true);
         if let Some(recording) = &mut self.recording {
             recording.finish(self.now_ms);
@@ -448,6 +524,18 @@ fn rule_entries(engine: &Engine) -> Vec<RuleEntry> {
         last_failed_ms: 0,
     };
     rules.map(entry).collect()
+}
+
+/// A thread that prints: a reader that hangs must not hold up the engine.
+fn printer() -> SyncSender<String> {
+    let (lines, printed) = std::sync::mpsc::sync_channel::<String>(PRINTED_MAX);
+    std::thread::spawn(move || {
+        for line in printed {
+            // Nobody may be reading.
+            let _ = writeln!(io::stdout(), "{line}");
+        }
+    });
+    lines
 }
 
 fn clock_ms() -> u64 {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
-use tocsin_proto::archive::{EnvelopeError, Frame, OBSERVER};
+use tocsin_proto::archive::{EnvelopeError, Frame, OBSERVER, envelope};
 use tocsin_proto::pb::event::Event;
 use tocsin_proto::pb::event::event::PeerObserverEvent;
 use tocsin_proto::pb::observer::events_lost::Place;
@@ -20,6 +20,9 @@ use super::status::ExtractorState;
 const EXTRACTORS: [(u32, &str); 5] = [(1, "ebpf"), (2, "rpc"), (3, "p2p"), (4, "log"), (5, "ipc")];
 /// Extractors and nodes remembered at most: names come with the events, so somebody could make up any number.
 const REMEMBERED_MAX: usize = 4096;
+
+/// Longest name of a node that is remembered, in bytes.
+const NAME_MAX: usize = 256;
 
 /// Looks at events as they arrive.
 #[derive(Debug, Default)]
@@ -87,7 +90,7 @@ impl Intake {
     fn note(&mut self, frame: &Frame, now_ms: u64) -> Option<(String, u64)> {
         let node = frame.node()?;
         if !self.memory.nodes.contains_key(node) {
-            if self.memory.nodes.len() >= REMEMBERED_MAX {
+            if self.memory.nodes.len() >= REMEMBERED_MAX || node.len() > NAME_MAX {
                 return None;
             }
             self.memory.nodes.insert(node.to_string(), NodeMemory::default());
@@ -106,15 +109,27 @@ impl Intake {
             return None;
         }
         let missing = frame.sequence.map_or(0, |sequence| memory.missing_before(extractor, sequence));
-        let place = (node.to_string(), extractor.to_string());
         let found = (missing > 0).then(|| (extractor.to_string(), missing));
         if missing > 0 {
-            *self.lost.entry(place.clone()).or_default() += missing;
+            let lost = self.lost.entry((node.to_string(), extractor.to_string())).or_default();
+            *lost = lost.saturating_add(missing);
         }
         if let Some(ObserverEvent::Extractor(status)) = status {
-            self.extractors.insert(place, state_of(status, now_ms));
+            self.extractors.insert((node.to_string(), status.name.clone()), state_of(status, now_ms));
         }
         found
+    }
+
+    /// An event that tells of a loss which no running number shows.
+    pub fn loss(&self, node: &str, source: &str, count: u64, what: &str, now_ms: u64) -> Frame {
+        let lag_ms = self.memory.nodes.get(node).map_or(0, |memory| memory.lag_ms);
+        let lost = EventsLost {
+            extractor: source.to_string(),
+            place: Place::Transport as i32,
+            count,
+            what: Some(what.to_string()),
+        };
+        own_event(node, now_ms.saturating_add_signed(-lag_ms), now_ms, ObserverEvent::EventsLost(lost))
     }
 
     /// Events that tell each node's rules that nothing was seen from its last event until now.
@@ -152,9 +167,9 @@ impl NodeMemory {
 
 /// Puts the time of arrival, and the node if it is missing, behind a payload: in protobuf the last occurrence counts.
 fn stamp(payload: &Bytes, node: &str, now_ms: u64) -> Result<Frame, EnvelopeError> {
+    let has_node = envelope(payload)?.node.is_some();
     let mut stamped = BytesMut::with_capacity(payload.len() + node.len() + 16);
     stamped.put_slice(payload);
-    let has_node = Frame::parse(0, payload.clone())?.node().is_some();
     if !has_node {
         prost::encoding::string::encode(100, &node.to_string(), &mut stamped);
     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tocsin_extractors::ebpf::become_user;
-use tocsin_extractors::{Bus, CancellationToken, NodeExtractors, bus, start};
+use tocsin_extractors::{Backoff, Bus, CancellationToken, NodeExtractors, bus, start};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use super::Ended;
 use super::arguments::{ExtractArguments, Format, LiveArguments, RunArguments};
 use config::Config;
-use core::{Core, Inputs};
+use core::{Core, GRACE, Inputs};
 use nats::Connection;
 use rules::{Loaded, Loader};
 use status::StatusBoard;
@@ -40,12 +40,12 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<Ended> {
     let config = Config::load(&arguments.config)?;
     logging::start(&config.log)?;
     let mut loader = Loader::new(config.rules.clone());
-    let loaded = loader.load()?;
+    let loaded = loader.load_first()?;
     for error in &loaded.errors {
         tracing::error!("{error}");
     }
     tracing::info!("{} rules", loaded.library.rules().len());
-    runtime()?.block_on(watch(config, Some((loader, loaded)), arguments.format))
+    block_on(watch(config, Some((loader, loaded)), arguments.format))
 }
 
 /// `tocsin record`: records what arrives, without rules.
@@ -53,7 +53,7 @@ pub fn record(arguments: &LiveArguments) -> anyhow::Result<Ended> {
     let mut config = Config::load(&arguments.config)?;
     logging::start(&config.log)?;
     config.recording.enabled = true;
-    runtime()?.block_on(watch(config, None, Format::Text))
+    block_on(watch(config, None, Format::Text))
 }
 
 /// `tocsin extract`: one extractor of this machine's nodes, for an engine elsewhere.
@@ -79,20 +79,32 @@ pub fn extract(arguments: &ExtractArguments) -> anyhow::Result<Ended> {
             become_user(&user).map_err(|error| anyhow::anyhow!("node.ebpf.user = {user:?}: {error}"))?;
         tracing::info!("this process is {left}");
     }
-    runtime()?.block_on(async move {
+    block_on(async move {
         let shutdown = shutdown_on_request()?;
         let (bus, events) = bus();
         for (node, extractors) in nodes {
             start(&node, extractors, &bus, &shutdown);
         }
         drop(bus);
-        nats::publish(server, events).await?;
+        let too_long = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            published = nats::publish(server, events) => published?,
+            () = too_long => tracing::warn!("the last events could not be sent: there is no NATS server"),
+        }
         Ok(Ended::Well)
     })
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
+/// Runs a command to its end; what hangs after that, such as a read of a dead disk, is left behind.
+fn block_on(command: impl Future<Output = anyhow::Result<Ended>>) -> anyhow::Result<Ended> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let ended = runtime.block_on(command);
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    ended
 }
 
 async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) -> anyhow::Result<Ended> {
@@ -108,7 +120,8 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
     let http = tokio::spawn(http::serve(listener, board.clone(), shutdown.clone()));
 
     let (bus, events) = bus();
-    let connections: Vec<Connection> = config.nats.iter().map(|nats| Connection::new(&nats.name)).collect();
+    let connections: Vec<Connection> =
+        config.nats.iter().map(|nats| Connection::new(&nats.name, nats.node.clone())).collect();
     let (loader, loaded) = rules.unzip();
     let (reload, reloads) = mpsc::channel(1);
     let inputs = Inputs { events, reloads, shutdown: shutdown.clone() };
@@ -118,8 +131,7 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         move || {
             let core = Core::restore(&config, loaded, format, board, connections)?;
-            runtime.block_on(core.run(inputs));
-            anyhow::Ok(())
+            anyhow::Ok(runtime.block_on(core.run(inputs)))
         }
     })?;
     let mut tasks = sources(&config, &connections, bus, &shutdown);
@@ -138,7 +150,9 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
     }
     let _ = http.await;
     match ended {
-        Ok(result) => result.map(|()| Ended::Well),
+        Ok(Ok(true)) => Ok(Ended::Well),
+        Ok(Ok(false)) => bail!("all sources of events have ended, though nobody asked for it"),
+        Ok(Err(error)) => Err(error),
         Err(_) => bail!("the engine failed; what it had recorded is kept and a restart goes on from there"),
     }
 }
@@ -155,11 +169,19 @@ fn sources(
         tasks.extend(start(&node.name, node.extractors(), &bus, shutdown));
     }
     for (nats, connection) in config.nats.iter().zip(connections) {
-        let receiving = nats::receive(nats.clone(), connection.clone(), bus.clone(), shutdown.clone());
-        let name = nats.name.clone();
+        let (nats, connection, bus, shutdown) =
+            (nats.clone(), connection.clone(), bus.clone(), shutdown.clone());
         tasks.push(tokio::spawn(async move {
-            if let Err(error) = receiving.await {
-                tracing::error!(nats = name, "{error:#}");
+            let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+            while let Err(error) =
+                nats::receive(nats.clone(), connection.clone(), bus.clone(), shutdown.clone()).await
+            {
+                let wait = backoff.wait();
+                tracing::error!(nats = nats.name, "{error:#}; tried again in {} s", wait.as_secs());
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = shutdown.cancelled() => return,
+                }
             }
         }));
     }

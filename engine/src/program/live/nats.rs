@@ -21,11 +21,28 @@ const CLIENT_CAPACITY: usize = 65_536;
 #[derive(Debug, Clone)]
 pub struct Connection {
     counts: Arc<Counts>,
+    /// Disconnects and drops that were told.
+    told: (u64, u64),
+}
+
+/// Events were lost, and no running number shows how many.
+#[derive(Debug)]
+pub struct Loss {
+    /// The node they were of.
+    pub node: String,
+    /// The connection.
+    pub source: String,
+    /// At least so many.
+    pub count: u64,
+    /// How they were lost.
+    pub what: &'static str,
 }
 
 #[derive(Debug)]
 struct Counts {
     name: String,
+    /// The node of all events, where they have no running numbers.
+    node: Option<String>,
     is_connected: AtomicBool,
     messages: AtomicU64,
     disconnects: AtomicU64,
@@ -33,16 +50,32 @@ struct Counts {
 }
 
 impl Connection {
-    /// A connection not yet made.
-    pub fn new(name: &str) -> Self {
+    /// A connection not yet made; with the node of all its events, where they do not say and have no running numbers.
+    pub fn new(name: &str, node: Option<String>) -> Self {
         let counts = Counts {
             name: name.to_string(),
+            node,
             is_connected: AtomicBool::new(false),
             messages: AtomicU64::new(0),
             disconnects: AtomicU64::new(0),
             slow_consumer: AtomicU64::new(0),
         };
-        Connection { counts: Arc::new(counts) }
+        Connection { counts: Arc::new(counts), told: (0, 0) }
+    }
+
+    /// What was lost since this was last asked, where running numbers cannot tell.
+    pub fn take_loss(&mut self) -> Option<Loss> {
+        let node = self.counts.node.clone()?;
+        let now = (
+            self.counts.disconnects.load(Ordering::Relaxed),
+            self.counts.slow_consumer.load(Ordering::Relaxed),
+        );
+        let (disconnects, dropped) = (now.0 - self.told.0, now.1 - self.told.1);
+        self.told = now;
+        let what = if dropped > 0 { "dropped by the NATS client" } else { "the connection was lost" };
+        let source = self.counts.name.clone();
+        let count = disconnects + dropped;
+        (count > 0).then_some(Loss { node, source, count, what })
     }
 
     /// Its state and totals now.
@@ -132,7 +165,7 @@ pub async fn receive(
 ///
 /// Without a server the client library's room fills up, then the bus, and then extractors wait.
 pub async fn publish(server: NatsServer, mut events: Receiver<Outgoing>) -> anyhow::Result<()> {
-    let connection = Connection::new("publish");
+    let connection = Connection::new("publish", None);
     let client = connect(&server, &connection).await?;
     let mut batch = Vec::new();
     while events.recv_many(&mut batch, 1024).await > 0 {

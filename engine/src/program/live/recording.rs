@@ -126,15 +126,19 @@ impl Recording {
         Ok(Open { writer, position, began_ms: now_ms, written, has_unflushed: false })
     }
 
+    /// Makes what was written readable.
+    pub fn flush(&mut self, now_ms: u64) {
+        let Some(open) = self.open.as_mut().filter(|open| open.has_unflushed) else { return };
+        open.has_unflushed = false;
+        if let Err(error) = open.writer.flush() {
+            self.fail(error, now_ms);
+        }
+    }
+
     /// Makes what was written readable, and begins a new file if this one is full; to be called about once a second.
     pub fn tend(&mut self, now_ms: u64) {
+        self.flush(now_ms);
         let Some(open) = &mut self.open else { return };
-        if open.has_unflushed {
-            open.has_unflushed = false;
-            if let Err(error) = open.writer.flush() {
-                return self.fail(error, now_ms);
-            }
-        }
         let age_ms = now_ms.saturating_sub(open.began_ms);
         let is_full = open.written.load(Ordering::Relaxed) >= self.settings.max_file_size.0;
         if is_full || age_ms >= self.settings.max_file_age.get().as_millis() as u64 {
@@ -145,9 +149,7 @@ impl Recording {
 
     /// Completes the file now written.
     pub fn finish(&mut self, now_ms: u64) {
-        if let Some(Err(error)) =
-            self.open.take().map(|open| open.writer.finish().and_then(|end| end.file.sync_all()))
-        {
+        if let Some(Err(error)) = self.open.take().map(|open| open.writer.finish()) {
             self.fail(error, now_ms);
         }
         self.count_kept();
@@ -164,8 +166,14 @@ impl Recording {
         let text = format!("{}: {error}", self.folder.display());
         tracing::error!("the recording cannot be written, and is tried again in 10 s: {text}");
         self.status.last_error = Some(text);
-        self.open = None;
+        if let Some(open) = self.open.take()
+            && open.written.load(Ordering::Relaxed) == 0
+        {
+            // Nothing is in it, and there would be one more with every try.
+            let _ = std::fs::remove_file(self.folder.join(&open.position.file));
+        }
         self.retry_at_ms = now_ms + RETRY_AFTER_MS;
+        self.remove_old(now_ms);
     }
 
     fn remove_old(&mut self, now_ms: u64) {

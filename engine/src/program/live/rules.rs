@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use anyhow::bail;
 use tocsin_engine::engine::Library;
 use tocsin_engine::rules::RuleError;
 
@@ -47,6 +48,14 @@ impl Loader {
     /// True if a file was added, removed or written to since [`Loader::load`].
     pub fn has_changed(&self) -> bool {
         self.look().0 != self.seen
+    }
+
+    /// [`Loader::load`] at the start, where a folder that cannot be read is an error.
+    pub fn load_first(&mut self) -> anyhow::Result<Loaded> {
+        if let Some(error) = self.look().1.first() {
+            bail!("{error}, expected a folder or a .rhai file");
+        }
+        self.load()
     }
 
     /// Loads all rules. Errs if the configuration's overrides fit no rule; broken rule files are errors in the result.
@@ -97,6 +106,8 @@ impl Loader {
         for path in &self.settings.paths {
             if let Err(error) = find(path, &is_rule, &mut files) {
                 errors.push(format!("{}: cannot read rules: {error}", path.display()));
+                // What cannot be seen is not gone: its rules run on.
+                files.extend(self.good.keys().filter(|file| file.starts_with(path)).cloned());
             }
         }
         files.sort();

@@ -9,11 +9,15 @@ use std::path::Path;
 
 use tocsin_engine::timeline::Change;
 
+/// Changes that could not be written and wait for the next try, in bytes; older ones go.
+const PENDING_MAX: usize = 1 << 20;
+
 /// The timeline's file.
 #[derive(Debug)]
 pub struct Timeline {
     file: File,
     length: u64,
+    pending: String,
 }
 
 impl Timeline {
@@ -23,15 +27,31 @@ impl Timeline {
         let length = length.min(file.metadata()?.len());
         file.set_len(length)?;
         file.seek(SeekFrom::Start(length))?;
-        Ok(Timeline { file, length })
+        Ok(Timeline { file, length, pending: String::new() })
     }
 
-    /// Appends changes.
+    /// Appends changes. After an error they are kept and written with the next ones; no line is written in part.
     pub fn append(&mut self, changes: &[Change]) -> io::Result<()> {
-        let lines: String = changes.iter().map(|change| change.to_json() + "\n").collect();
-        self.file.write_all(lines.as_bytes())?;
-        self.length += lines.len() as u64;
+        for change in changes {
+            self.pending += &change.to_json();
+            self.pending.push('\n');
+        }
+        if let Err(error) = self.file.write_all(self.pending.as_bytes()) {
+            self.file.set_len(self.length)?;
+            self.file.seek(SeekFrom::Start(self.length))?;
+            if self.pending.len() > PENDING_MAX {
+                self.pending.clear();
+            }
+            return Err(error);
+        }
+        self.length += self.pending.len() as u64;
+        self.pending.clear();
         Ok(())
+    }
+
+    /// True if all changes are in the file; those that wait are tried again.
+    pub fn is_written(&mut self) -> bool {
+        self.pending.is_empty() || self.append(&[]).is_ok()
     }
 
     /// Its length in bytes.
