@@ -10,7 +10,7 @@ const EXIT_CODES: &str = "Exit codes:
   1  `test` or `check` found something wrong
   2  the command could not do its work (arguments, unreadable files)
   3  the input is damaged; the results cover what could be read
-  4  a rule did not load or erred; the results cover the other rules";
+  4  a rule did not load or erred; the results cover the other rules (`run` goes on)";
 
 /// Watches Bitcoin nodes and raises the alarm.
 #[derive(Debug, Parser)]
@@ -199,7 +199,7 @@ pub enum Speed {
 /// How alerts are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Lines for people, and a summary.
+    /// Lines for people (and, of a replay, a summary).
     Text,
     /// One JSON object a line, one line an alert change.
     Json,

@@ -72,6 +72,11 @@ impl Tocsin {
         }
     }
 
+    /// Another live command from the next start on.
+    pub fn becomes(&mut self, command: &'static str) {
+        self.command = command;
+    }
+
     /// Where it keeps everything.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use prost::Message as _;
 use tocsin_proto::archive::{ArchiveReader, Frame, OBSERVER};
 use tocsin_proto::pb::observer::observer::ObserverEvent;
 use tocsin_proto::pb::observer::{EventsLost, Observer};
-use tocsin_testing::{NatsServer, eventually};
+use tocsin_testing::{NatsServer, eventually, free_port};
 
-use crate::harness::{PATIENCE, Tocsin, replay_with};
+use crate::harness::{PATIENCE, Tocsin, replay_with, root};
 use crate::site::Site;
 
 /// What was recorded, in order. A file that was cut off by a kill ends where it ends.
@@ -79,9 +80,8 @@ const POLLS: &str = "const RULE = #{ severity: \"info\", status: \"stable\", eve
                      \"uptime\", over: \"10m\" } } };\nfn check(w, params) { if w.polls > 5 { #{ value: w.polls, limit: 5, \
                      summary: `${w.polls} polls` } } }\n";
 
-#[test]
-fn a_killed_tocsin_goes_on_where_it_was() {
-    let site = Site::start();
+/// A folder with the rule `polls`, and the configuration that runs it on a site.
+fn polls(site: &Site) -> (tempfile::TempDir, String) {
     let rules = tempfile::tempdir().expect("a folder");
     std::fs::write(rules.path().join("polls.rhai"), POLLS).expect("writable");
     let config = format!(
@@ -89,6 +89,34 @@ fn a_killed_tocsin_goes_on_where_it_was() {
         rules.path().display().to_string(),
         site.config("alice", &["rpc", "p2p", "log"])
     );
+    (rules, config)
+}
+
+#[test]
+fn what_was_recorded_without_rules_counts_for_the_next_run() {
+    let site = Site::start();
+    let (rules, config) = polls(&site);
+    let mut tocsin = Tocsin::run(&config);
+    eventually(PATIENCE, "the alert", || (!tocsin.timeline().is_empty()).then_some(()));
+    tocsin.stop();
+    tocsin.becomes("record");
+    tocsin.start_again();
+    more_events(&tocsin, 20);
+    tocsin.stop();
+    tocsin.becomes("run");
+    tocsin.start_again();
+    more_events(&tocsin, 20);
+    tocsin.stop();
+    let timeline = tocsin.timeline();
+    assert_eq!(timeline.len(), 1, "{timeline:?}");
+    assert_eq!(timeline, replay_with(rules.path(), &tocsin.recordings()));
+    assert!(tocsin.log().contains("read"), "what was recorded is read: {}", tocsin.log());
+}
+
+#[test]
+fn a_killed_tocsin_goes_on_where_it_was() {
+    let site = Site::start();
+    let (rules, config) = polls(&site);
     let mut tocsin = Tocsin::run(&config);
     eventually(PATIENCE, "the alert", || (!tocsin.timeline().is_empty()).then_some(()));
     more_events(&tocsin, 30);
@@ -185,6 +213,34 @@ fn an_extractor_without_a_nats_server_ends_when_it_is_told_to() {
     eventually(PATIENCE, "the extractor to start", || extractor.log().contains("waiting for").then_some(()));
     std::thread::sleep(Duration::from_secs(2));
     extractor.stop();
+}
+
+#[test]
+fn readers_that_leave_stop_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, http) = (folder.path().join("tocsin.toml"), free_port());
+    let text = format!(
+        "data = {:?}\n[log]\nlevel = \"debug\"\n[http]\nlisten = \"127.0.0.1:{http}\"\n[rules]\npaths = [{:?}]\n\
+         [[node]]\nname = \"alice\"\n[node.log]\npath = \"/nowhere/debug.log\"\n",
+        folder.path().join("data").display().to_string(),
+        root().join("rules").display().to_string(),
+    );
+    std::fs::write(&config, text).expect("writable");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
+    command.args(["run", "--config"]).arg(&config).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("tocsin starts");
+    let ready = || ureq::get(format!("http://127.0.0.1:{http}/-/ready")).call().ok();
+    eventually(PATIENCE, "tocsin to be ready", ready);
+    drop((child.stdout.take(), child.stderr.take()));
+    // It has something to say to nobody: a signal, and the alerts of a node that is not there.
+    for signal in ["-HUP", "-TERM"] {
+        std::thread::sleep(Duration::from_secs(2));
+        assert!(ready().is_some(), "it runs on");
+        let status = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(status.expect("kill is there").success());
+    }
+    let ended = eventually(PATIENCE, "its end", || child.try_wait().expect("our child"));
+    assert_eq!(ended.code(), Some(0));
 }
 
 #[test]

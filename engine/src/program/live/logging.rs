@@ -12,7 +12,11 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.level).with_context(|| {
         format!("log.level = {:?}, expected error, warn, info, debug or trace", log.level)
     })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A standard error that nobody reads any more must stop nothing.
+    let lines = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let is_terminal = std::io::stderr().is_terminal();
     match log.format {
         LogFormat::Human => lines.with_target(false).with_ansi(is_terminal).init(),

@@ -221,14 +221,17 @@ async fn watch_rules(
 fn shutdown_on_request() -> anyhow::Result<CancellationToken> {
     let shutdown = CancellationToken::new();
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Only `run` has something to load anew, and no command is to end by it.
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move { while hangup.recv().await.is_some() {} });
     let token = shutdown.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
-        tracing::info!("ending");
         token.cancel();
+        tracing::info!("ending");
     });
     Ok(shutdown)
 }
