@@ -92,6 +92,7 @@ pub enum Network {
     /// The one with the money.
     Main,
     /// The third test network.
+    #[serde(alias = "test")]
     Testnet,
     /// The fourth test network.
     Testnet4,

@@ -156,6 +156,7 @@ pub enum Network {
     /// The main chain.
     Main,
     /// Testnet3.
+    #[serde(alias = "testnet")]
     Test,
     /// Testnet4.
     Testnet4,
