@@ -165,7 +165,7 @@ fn throughput(per_second: Option<u64>) {
         ping(1, 1).len(),
         seen.0 / took,
         COUNT as f64 / published.as_secs_f64(),
-        tocsin.metric("tocsin_events_lost_total"),
+        tocsin.metric("tocsin_events_lost_total") as u64,
         (tocsin.cpu_s() - cpu_s) * 1e6 / seen.0,
         tocsin.peak_mib(),
     );
