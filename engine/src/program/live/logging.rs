@@ -9,7 +9,8 @@ use super::config::{Log, LogFormat};
 
 /// Begins to log. Standard output is left to alerts.
 pub fn start(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.level).with_context(|| {
+    // The NATS client tells of every attempt to connect; we tell of those that matter.
+    let filter = EnvFilter::try_new(format!("async_nats=warn,{}", log.level)).with_context(|| {
         format!("log.level = {:?}, expected error, warn, info, debug or trace", log.level)
     })?;
     // A standard error that nobody reads any more must stop nothing.
