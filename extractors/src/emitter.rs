@@ -13,10 +13,14 @@ use tocsin_proto::pb::observer::events_lost::Place;
 use tocsin_proto::pb::observer::extractor_status::State;
 use tocsin_proto::pb::observer::observer::ObserverEvent;
 use tocsin_proto::pb::observer::{EventsLost, ExtractorStatus, Observer};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Events the bus holds; an extractor that finds it full waits.
 pub const BUS_CAPACITY: usize = 65_536;
+/// Bytes the bus holds: a block is an event, too.
+pub const BUS_BYTES: usize = 256 << 20;
+/// Field of the running number in `Event`, and what it takes at most.
+const SEQUENCE: (u32, usize) = (102, 12);
 /// How often an extractor reports its state.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// The same error is logged once in this time.
@@ -25,7 +29,7 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 const LOGGED_MAX: usize = 64;
 
 /// One encoded event on its way to the engine.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Outgoing {
     /// The node.
     pub node: Arc<str>,
@@ -33,14 +37,39 @@ pub struct Outgoing {
     pub extractor: &'static str,
     /// The encoded `event.Event`.
     pub payload: Bytes,
+    /// Its room on the bus, given back when it is dropped.
+    _room: OwnedSemaphorePermit,
 }
 
 /// The sending side of a bus.
-pub type Bus = mpsc::Sender<Outgoing>;
+#[derive(Debug, Clone)]
+pub struct Bus {
+    events: mpsc::Sender<Outgoing>,
+    room: Arc<Semaphore>,
+}
 
 /// A bus: what extractors put in, in their order.
 pub fn bus() -> (Bus, mpsc::Receiver<Outgoing>) {
-    mpsc::channel(BUS_CAPACITY)
+    let (events, received) = mpsc::channel(BUS_CAPACITY);
+    (Bus { events, room: Arc::new(Semaphore::new(BUS_BYTES)) }, received)
+}
+
+impl Bus {
+    /// Puts an encoded event in, when there is room. False if nobody takes events any more.
+    pub async fn send(&self, node: Arc<str>, extractor: &'static str, payload: Bytes) -> bool {
+        let room = self.room(payload.len()).await;
+        self.events.send(Outgoing { node, extractor, payload, _room: room }).await.is_ok()
+    }
+
+    async fn room(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let room = self.room.clone().acquire_many_owned(permits(bytes)).await;
+        room.expect("the semaphore is never closed")
+    }
+}
+
+/// What an event takes of [`BUS_BYTES`]; one that is larger than all of it would wait for ever.
+fn permits(bytes: usize) -> u32 {
+    bytes.min(BUS_BYTES) as u32
 }
 
 /// What one extractor of one node sends events with. Clones share the numbering.
@@ -130,40 +159,57 @@ impl Emitter {
 
     /// Sends an event that happened at `timestamp_ms` (Unix milliseconds).
     pub async fn emit_at(&self, timestamp_ms: u64, event: PeerObserverEvent) {
-        if let Ok(permit) = self.inner.bus.reserve().await {
-            let mut totals = self.totals();
-            permit.send(self.outgoing(&mut totals, timestamp_ms, event));
+        let payload = self.encode(timestamp_ms, event);
+        let room = self.inner.bus.room(payload.len()).await;
+        if let Ok(permit) = self.inner.bus.events.reserve().await {
+            self.put(permit, payload, room);
         }
     }
 
     /// As [`Emitter::emit_at`], for a thread of its own.
     pub fn emit_blocking(&self, timestamp_ms: u64, event: PeerObserverEvent) {
-        let permit = loop {
-            match self.inner.bus.try_reserve() {
-                Ok(permit) => break permit,
-                Err(mpsc::error::TrySendError::Closed(())) => return,
-                // The engine is behind: a millisecond is some hundreds of events of its work.
-                Err(mpsc::error::TrySendError::Full(())) => std::thread::sleep(Duration::from_millis(1)),
+        // The engine is behind: a millisecond is some hundreds of events of its work.
+        let wait = || std::thread::sleep(Duration::from_millis(1));
+        let payload = self.encode(timestamp_ms, event);
+        let bus = &self.inner.bus;
+        let room = loop {
+            match bus.room.clone().try_acquire_many_owned(permits(payload.len())) {
+                Ok(room) => break room,
+                Err(_) if bus.events.is_closed() => return,
+                Err(_) => wait(),
             }
         };
-        let mut totals = self.totals();
-        permit.send(self.outgoing(&mut totals, timestamp_ms, event));
+        let permit = loop {
+            match bus.events.try_reserve() {
+                Ok(permit) => break permit,
+                Err(mpsc::error::TrySendError::Closed(())) => return,
+                Err(mpsc::error::TrySendError::Full(())) => wait(),
+            }
+        };
+        self.put(permit, payload, room);
     }
 
-    fn outgoing(&self, totals: &mut Totals, timestamp_ms: u64, event: PeerObserverEvent) -> Outgoing {
-        totals.sequence += 1;
+    /// An event without its number, and with room for it.
+    fn encode(&self, timestamp_ms: u64, event: PeerObserverEvent) -> Vec<u8> {
         let event = Event {
             timestamp: timestamp_ms,
             node: Some(self.inner.node.to_string()),
             received_at: None,
-            sequence: Some(totals.sequence),
+            sequence: None,
             peer_observer_event: Some(event),
         };
-        Outgoing {
-            node: self.inner.node.clone(),
-            extractor: self.inner.extractor,
-            payload: event.encode_to_vec().into(),
-        }
+        let mut payload = Vec::with_capacity(event.encoded_len() + SEQUENCE.1);
+        event.encode(&mut payload).expect("a Vec grows");
+        payload
+    }
+
+    /// Numbers an event and puts it on the bus in one step, so that the order of the bus is that of the numbers.
+    fn put(&self, permit: mpsc::Permit<'_, Outgoing>, mut payload: Vec<u8>, room: OwnedSemaphorePermit) {
+        let mut totals = self.totals();
+        totals.sequence += 1;
+        prost::encoding::uint64::encode(SEQUENCE.0, &totals.sequence, &mut payload);
+        let (node, extractor) = (self.inner.node.clone(), self.inner.extractor);
+        permit.send(Outgoing { node, extractor, payload: payload.into(), _room: room });
     }
 
     /// The node is not reached; says what is waited for. Logged when that changes.
@@ -352,5 +398,20 @@ mod tests {
         assert_eq!((status.reconnects, status.errors), (1, 1));
         assert_eq!(status.state, State::Stopped as i32);
         assert_eq!(status.last_error.as_deref(), Some("a line that is none"));
+    }
+
+    #[tokio::test]
+    async fn the_bus_is_bounded_by_bytes_too() {
+        let (bus, mut received) = bus();
+        let large = || Bytes::from(vec![0; BUS_BYTES / 2 + 1]);
+        assert!(bus.send("alice".into(), "ebpf", large()).await);
+        let second = tokio::spawn({
+            let bus = bus.clone();
+            async move { bus.send("alice".into(), "ebpf", large()).await }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!second.is_finished(), "there is no room yet");
+        drop(received.recv().await);
+        assert!(second.await.expect("no panic"));
     }
 }

@@ -154,7 +154,7 @@ pub async fn receive(
         // `tocsin.NODE.EXTRACTOR`; the event itself says it too and then counts.
         let node =
             fixed.clone().unwrap_or_else(|| message.subject.split('.').nth(1).unwrap_or("node").into());
-        if bus.send(Outgoing { node, extractor: "", payload: message.payload }).await.is_err() {
+        if !bus.send(node, "", message.payload).await {
             break;
         }
     }
