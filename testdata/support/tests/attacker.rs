@@ -132,18 +132,22 @@ fn requests_for_the_unknown_keep_the_message_handler_busy() {
     let node = node(&[]);
     let watcher = Peer::connect(node.p2p_port());
     let attackers = open_many(node.p2p_port(), 16);
+    let median = || {
+        let look = |_| {
+            std::thread::sleep(SECOND / 4);
+            watcher.round_trip().expect("the node answers")
+        };
+        let mut round_trips: Vec<Duration> = (0..9).map(look).collect();
+        round_trips.sort();
+        round_trips[4]
+    };
+    let idle = median();
     let flood = std::thread::spawn(move || getdata_flood(&attackers, 6 * SECOND));
     std::thread::sleep(SECOND);
-    let look = |_| {
-        std::thread::sleep(SECOND / 4);
-        watcher.round_trip().expect("the node answers")
-    };
-    let mut round_trips: Vec<Duration> = (0..9).map(look).collect();
-    round_trips.sort();
+    let busy = median();
     let sent = flood.join().expect("no panic").expect("the node takes them");
-    println!("{sent} messages; round trips {round_trips:?}");
-    // On an idle node it is a millisecond; `ping_backlog` calls 50 ms a backlog.
-    assert!(round_trips[4] > Duration::from_millis(50), "{sent} messages; {round_trips:?}");
+    // Compared with the same machine a moment before: another may be busy with something else.
+    assert!(busy > 5 * idle, "{sent} messages; {idle:?} before, {busy:?} meanwhile");
 }
 
 #[test]
