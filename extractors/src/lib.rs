@@ -19,6 +19,6 @@ pub mod rpc;
 mod supervisor;
 
 pub use backoff::Backoff;
-pub use emitter::{Bus, Emitter, Outgoing, bus};
+pub use emitter::{Bus, Emitter, Outgoing, bus, now_ms};
 pub use supervisor::{NodeExtractors, start};
 pub use tokio_util::sync::CancellationToken;

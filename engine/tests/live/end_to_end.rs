@@ -10,7 +10,7 @@ use serde_json::Value;
 use tocsin_testing::attacker::{self, Misbehaviour, Peer};
 use tocsin_testing::eventually;
 
-use crate::harness::{PATIENCE, Tocsin, replay};
+use crate::harness::{Tocsin, replay};
 use crate::site::{Site, can_trace};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -87,10 +87,7 @@ fn every_attack_is_told_and_is_over_when_it_is_over() {
     let mut tocsin = Tocsin::run(&site.config("alice", &ALL));
     site.connect_p2p();
     for extractor in ALL {
-        eventually(PATIENCE, &format!("{extractor} to read the node"), || {
-            let series = format!("tocsin_extractor_up{{extractor=\"{extractor}\",node=\"alice\"}}");
-            tocsin.metric(&series).filter(|up| *up == 1.0)
-        });
+        tocsin.wait_for_extractor(extractor, true);
     }
     let began = Instant::now();
     let by_peer = attack_as_peers(&site);

@@ -125,6 +125,16 @@ impl Tocsin {
         text.lines().find_map(value)
     }
 
+    /// Waits until an extractor of node alice says that it reads the node, or that it does not.
+    #[track_caller]
+    pub fn wait_for_extractor(&self, extractor: &str, is_up: bool) {
+        let what = if is_up { "to read the node" } else { "to wait for the node" };
+        let series = format!("tocsin_extractor_up{{extractor=\"{extractor}\",node=\"alice\"}}");
+        eventually(PATIENCE, &format!("{extractor} {what}"), || {
+            self.metric(&series).filter(|up| *up == f64::from(u8::from(is_up)))
+        });
+    }
+
     /// What the alerts did, as it wrote it down.
     pub fn timeline(&self) -> Vec<Value> {
         lines(&std::fs::read_to_string(self.data().join("timeline.jsonl")).unwrap_or_default())

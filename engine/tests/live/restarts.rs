@@ -150,24 +150,18 @@ fn a_killed_tocsin_goes_on_where_it_was() {
 fn a_killed_node_is_waited_for_and_read_again() {
     let mut site = Site::start();
     let tocsin = Tocsin::run(&site.config("alice", &["rpc", "p2p", "log", "ipc"]));
-    let up = |extractor: &str, expected: f64| {
-        eventually(PATIENCE, &format!("{extractor} at {expected}"), || {
-            let series = format!("tocsin_extractor_up{{extractor=\"{extractor}\",node=\"alice\"}}");
-            tocsin.metric(&series).filter(|up| *up == expected)
-        });
-    };
     site.connect_p2p();
     for extractor in ["rpc", "p2p", "log", "ipc"] {
-        up(extractor, 1.0);
+        tocsin.wait_for_extractor(extractor, true);
     }
     site.node.kill();
     // debug.log is still there: the log extractor has nothing to wait for.
     for extractor in ["rpc", "p2p", "ipc"] {
-        up(extractor, 0.0);
+        tocsin.wait_for_extractor(extractor, false);
     }
     site.node.start_again();
     for extractor in ["rpc", "p2p", "log", "ipc"] {
-        up(extractor, 1.0);
+        tocsin.wait_for_extractor(extractor, true);
     }
     more_events(&tocsin, 20);
     assert_eq!(missing(&recorded(&tocsin)), BTreeMap::new());
@@ -261,10 +255,7 @@ fn without_a_node_it_says_what_it_waits_for_and_recovers_when_the_node_comes() {
     }
     site.node.start_again();
     for extractor in ["rpc", "p2p", "log", "ipc"] {
-        eventually(PATIENCE, &format!("{extractor} to read the node"), || {
-            let series = format!("tocsin_extractor_up{{extractor=\"{extractor}\",node=\"alice\"}}");
-            tocsin.metric(&series).filter(|up| *up == 1.0)
-        });
+        tocsin.wait_for_extractor(extractor, true);
     }
     tocsin.stop();
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bip324::Role;
 use bip324::io::ProtocolError;
@@ -340,9 +340,8 @@ fn network_name(magic: [u8; 4]) -> String {
 
 fn greeting() -> Greeting {
     use std::hash::{BuildHasher, RandomState};
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     Greeting {
-        time_s: since_epoch.map_or(0, |elapsed| elapsed.as_secs() as i64),
+        time_s: (crate::now_ms() / 1000) as i64,
         // Its keys are random: good enough for what need only be different.
         nonce: RandomState::new().hash_one(0_u8),
     }

@@ -7,13 +7,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tocsin_engine::engine::{BEAT_MS, Engine, Input, Problem};
 use tocsin_engine::time::Timestamp;
 use tocsin_engine::timeline::Change;
-use tocsin_extractors::{CancellationToken, Outgoing};
+use tocsin_extractors::{CancellationToken, Outgoing, now_ms};
 use tocsin_proto::archive::{ArchiveReader, Frame};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::MissedTickBehavior;
@@ -101,7 +101,7 @@ impl Core {
             board,
             connections,
             printer: None,
-            status: Status { started_at_ms: clock_ms(), ..Status::default() },
+            status: Status { started_at_ms: now_ms(), ..Status::default() },
             logged: (0, 0),
             now_ms: 0,
             ahead_ms: 0,
@@ -246,7 +246,7 @@ impl Core {
     /// Time of arrival: never earlier than one given before, also over a restart. Where the clock was set back, time runs
     /// on from where it was.
     fn advance_clock(&mut self) {
-        let clock_ms = clock_ms();
+        let clock_ms = now_ms();
         if clock_ms + self.ahead_ms < self.now_ms {
             self.ahead_ms = self.now_ms - clock_ms;
             tracing::warn!("the clock was set back; times of arrival run {} ms ahead of it", self.ahead_ms);
@@ -536,9 +536,4 @@ fn printer() -> SyncSender<String> {
         }
     });
     lines
-}
-
-fn clock_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since_epoch.map_or(0, |elapsed| elapsed.as_millis() as u64)
 }

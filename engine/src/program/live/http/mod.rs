@@ -13,7 +13,7 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
@@ -99,8 +99,7 @@ async fn alerts(State(board): State<StatusBoard>) -> Response {
 
 /// 503 if the engine hangs: a monitor that has gone blind must say so.
 async fn healthy(State(board): State<StatusBoard>) -> impl IntoResponse {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    match health(&board.read(), now) {
+    match health(&board.read(), Duration::from_millis(tocsin_extractors::now_ms())) {
         Ok(()) => (StatusCode::OK, "tocsin is healthy.\n".to_string()),
         Err(age) => {
             let text = format!("The engine has said nothing for {} s.\n", age.as_secs());
