@@ -383,12 +383,18 @@ fn floats(operator: Operator, left: f64, right: f64) -> Option<Known> {
         Operator::Multiply => Some(Known::Float(left * right)),
         Operator::Divide => Some(Known::Float(left / right)),
         Operator::Remainder => Some(Known::Float(left % right)),
-        _ => Some(Known::Bool(match left.partial_cmp(&right) {
-            Some(order) => compare(operator, order),
-            // Comparisons with NaN are false, except that it is unequal to everything.
-            None => matches!(operator, Operator::NotEqual),
-        })),
+        _ if distinct_or_equal(left, right) => left.partial_cmp(&right).map(|order| Known::Bool(compare(operator, order))),
+        _ => None,
     }
+}
+
+/// Whether two floats are finite, and either equal or so far apart that a comparison of the script sees it.
+///
+/// Rhai compares floats with a tolerance: of `f64::EPSILON` relative to the larger one, or absolute where their product
+/// is 0, which it also is for very small ones (`func/builtin.rs`). What is near that tolerance is left to the script.
+fn distinct_or_equal(left: f64, right: f64) -> bool {
+    let scale = if left * right == 0.0 { 1.0 } else { left.abs().max(right.abs()) };
+    left.is_finite() && right.is_finite() && (left == right || (left - right).abs() / scale > 2.0 * f64::EPSILON)
 }
 
 fn compare(operator: Operator, order: std::cmp::Ordering) -> bool {
@@ -487,6 +493,16 @@ mod tests {
             [Reading::Int(1); 3],
             Outlook::Unsure,
         );
+    }
+
+    #[test]
+    fn floats_that_the_script_takes_for_equal_are_left_to_it() {
+        let text = "fn check(w, params) { if w.a < w.b { return; } #{ value: 1 } }";
+        for (a, b) in [(1e-308, 2e-308), (1.0, 1.0 + f64::EPSILON), (0.0, 1e-17), (1.0, f64::INFINITY)] {
+            check(text, [Reading::Float(a), Reading::Float(b), Reading::Nothing], Outlook::Unsure);
+        }
+        check(text, [Reading::Float(1.0), Reading::Float(1.1), Reading::Nothing], Outlook::Quiet);
+        check(text, [Reading::Float(1.0), Reading::Float(1.0), Reading::Nothing], Outlook::Finding);
     }
 
     #[test]
