@@ -85,7 +85,7 @@ fn decode_with_prost(bencher: Bencher) {
 
 /// Finding the kind, walking, and following the filters, without windows behind them.
 #[divan::bench]
-fn classify_walk_dispatch(bencher: Bencher) {
+fn classify_walk_filter(bencher: Bencher) {
     let frames = frames();
     let rules = rules(&Sandbox::new());
     let known: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
@@ -101,7 +101,7 @@ fn classify_walk_dispatch(bencher: Bencher) {
             let Some((kind, body)) = found else { continue };
             let Some(kind) = &plan.kinds[kind] else { continue };
             let rows = |scope: usize, slots: &[Value]| {
-                kind.scopes[scope].dispatch.each(slots, event, &mut |feed| taken += feed + 1);
+                kind.scopes[scope].filters.each(slots, event, &mut |feed| taken += feed + 1);
             };
             let mut rows = rows;
             kind.projection.rows(event, body, &mut scratch, &mut rows).expect("intact");

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use tocsin_proto::schema::{Presence, Schema, Type};
 
-use crate::dispatch::{Dispatch, Equalities, FeedId};
+use crate::filters::{Equalities, FeedId, FilterTree};
 use crate::project::path::{self, FieldPath, KindId};
 use crate::project::plan::{Projection, ProjectionBuilder, ScopeId, Slot, Use};
 use crate::project::walk::{Value, WalkError, read, skip, varint};
@@ -78,7 +78,7 @@ pub struct KindPlan {
 #[derive(Debug, Default)]
 pub struct ScopePlan {
     /// Finds the feeds whose equality tests a row passes.
-    pub dispatch: Dispatch,
+    pub filters: FilterTree,
     /// What rows go to.
     pub feeds: Vec<Feed>,
 }
@@ -637,7 +637,7 @@ impl KindBuilder {
         let scopes = filters
             .into_iter()
             .zip(feeds)
-            .map(|(filters, feeds)| ScopePlan { dispatch: Dispatch::new(filters), feeds })
+            .map(|(filters, feeds)| ScopePlan { filters: FilterTree::new(filters), feeds })
             .collect();
         KindPlan { projection, scopes }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tocsin_proto::Span;
 
 /// An instant in unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -56,25 +57,17 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A duration as rules write it: a whole number and `ms`, `s`, `m`, `h` or `d`.
+/// A duration as rules write it: a whole number and `ms`, `s`, `m`, `h` or `d`; longer than nothing and at most a year,
+/// which bounds the slots and the ticks that anything can ask for.
 ///
 /// The error says what would be accepted.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let unit_ms: u64 = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => 0,
-    };
-    let count: u64 = text[..digits].parse().unwrap_or(0);
-    match count.checked_mul(unit_ms) {
-        // A year bounds the slots and the ticks that anything can ask for.
-        Some(ms) if ms > 0 && ms <= 366 * 86_400_000 => Ok(Duration::from_millis(ms)),
-        _ => Err(format!("{text:?} is not a duration, expected a number and ms, s, m, h or d, as \"10m\"")),
-    }
+    let span: Option<Span> = text.parse().ok();
+    span.map(Span::get)
+        .filter(|span| !span.is_zero() && *span <= Duration::from_secs(366 * 86_400))
+        .ok_or_else(|| {
+            format!("{text:?} is not a duration, expected a number and ms, s, m, h or d, as \"10m\"")
+        })
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the engine from first to last; each may import itself and what comes before it.
-const LAYERS: [&str; 11] = [
-    "time", "stored", "project", "windows", "rules", "sequence", "alerts", "dispatch", "plan", "timeline",
-    "engine",
+const LAYERS: [&str; 12] = [
+    "time", "stored", "project", "windows", "rules", "sequence", "alerts", "filters", "plan", "timeline",
+    "engine", "dispatch",
 ];
 /// The top level, besides loose files.
 const FOLDERS: [&str; 7] = ["bpf", "engine", "extractors", "notifiers", "proto", "rules", "testdata"];
@@ -40,6 +40,8 @@ fn all_sources() -> Vec<PathBuf> {
         "extractors/src",
         "extractors/tests",
         "extractors/benches",
+        "notifiers/src",
+        "notifiers/tests",
         "proto/src",
         "testdata/support",
     ] {

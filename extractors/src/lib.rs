@@ -8,7 +8,6 @@
 #![allow(clippy::disallowed_methods)]
 
 mod backoff;
-pub mod duration;
 pub mod ebpf;
 mod emitter;
 pub mod ipc;

@@ -4,6 +4,9 @@
 
 pub mod archive;
 pub mod schema;
+mod span;
+
+pub use span::Span;
 
 /// The generated message types, one module a package of `proto/schema/`.
 #[allow(missing_docs, clippy::all)]

@@ -286,7 +286,7 @@ impl Node {
         let event = &held.event[..];
         let walked = plan.projection.rows(event, held.body, scratch, &mut |scope, slots| {
             let scope = &plan.scopes[scope];
-            scope.dispatch.each(slots, event, &mut |feed| {
+            scope.filters.each(slots, event, &mut |feed| {
                 self.feed(&scope.feeds[feed], slots, event, at, held.kind);
             });
         });
@@ -307,7 +307,7 @@ impl Node {
     }
 
     fn feed(&mut self, feed: &Feed, slots: &[Value], event: &[u8], at: Timestamp, kind: KindId) {
-        if !feed.tests.iter().all(|(slot, test)| crate::dispatch::passes(test, slots[*slot], event)) {
+        if !feed.tests.iter().all(|(slot, test)| crate::filters::passes(test, slots[*slot], event)) {
             return;
         }
         match &feed.to {

@@ -383,7 +383,9 @@ fn floats(operator: Operator, left: f64, right: f64) -> Option<Known> {
         Operator::Multiply => Some(Known::Float(left * right)),
         Operator::Divide => Some(Known::Float(left / right)),
         Operator::Remainder => Some(Known::Float(left % right)),
-        _ if distinct_or_equal(left, right) => left.partial_cmp(&right).map(|order| Known::Bool(compare(operator, order))),
+        _ if distinct_or_equal(left, right) => {
+            left.partial_cmp(&right).map(|order| Known::Bool(compare(operator, order)))
+        }
         _ => None,
     }
 }
@@ -394,7 +396,9 @@ fn floats(operator: Operator, left: f64, right: f64) -> Option<Known> {
 /// is 0, which it also is for very small ones (`func/builtin.rs`). What is near that tolerance is left to the script.
 fn distinct_or_equal(left: f64, right: f64) -> bool {
     let scale = if left * right == 0.0 { 1.0 } else { left.abs().max(right.abs()) };
-    left.is_finite() && right.is_finite() && (left == right || (left - right).abs() / scale > 2.0 * f64::EPSILON)
+    left.is_finite()
+        && right.is_finite()
+        && (left == right || (left - right).abs() / scale > 2.0 * f64::EPSILON)
 }
 
 fn compare(operator: Operator, order: std::cmp::Ordering) -> bool {

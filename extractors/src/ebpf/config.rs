@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::message::RawTransactions;
-use crate::duration::Span;
+use tocsin_proto::Span;
 
 /// Settings of the extractor. Without any it finds the only bitcoind of the machine and reads all but single coins.
 #[derive(Debug, Clone, Deserialize)]

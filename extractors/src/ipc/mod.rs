@@ -10,8 +10,8 @@ use serde::Deserialize;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::duration::Span;
 use crate::{Backoff, Emitter};
+use tocsin_proto::Span;
 
 mod answers;
 mod connection;

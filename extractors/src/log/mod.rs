@@ -22,7 +22,7 @@ use tocsin_proto::pb::log_extractor::Log;
 use tokio_util::sync::CancellationToken;
 
 use crate::Emitter;
-use crate::duration::Span;
+use tocsin_proto::Span;
 
 pub use decoder::Decoder;
 use tail::{Step, Tail};

@@ -7,7 +7,7 @@ use bitcoin::p2p::Magic;
 use serde::{Deserialize, Deserializer, de};
 
 use super::session::Settings;
-use crate::duration::Span;
+use tocsin_proto::Span;
 
 /// Shortest time between pings: a node answers them between its other work, and should not notice.
 const PING_INTERVAL_MIN: Duration = Duration::from_millis(10);

@@ -48,6 +48,8 @@ struct Login {
 impl Http {
     /// For a configuration that was checked.
     pub fn new(config: &Config) -> Self {
+        // TLS is not used here, but a client of a reqwest that has it cannot be made without. Chosen once a process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

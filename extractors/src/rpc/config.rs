@@ -9,7 +9,7 @@ use serde::de::{Error as _, IntoDeserializer};
 use serde::{Deserialize, Deserializer, de};
 
 use super::method::{METHODS, Method};
-use crate::duration::Span;
+use tocsin_proto::Span;
 
 /// Polling faster would be an attack on the node.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);

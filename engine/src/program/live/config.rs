@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 use tocsin_engine::rules::Override;
 use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_extractors::NodeExtractors;
-use tocsin_extractors::duration::Span;
+use tocsin_proto::Span;
 
 use super::super::rule_files::parse_override_target;
 

@@ -6,6 +6,7 @@
 mod checkpoint;
 pub mod config;
 mod core;
+mod dispatch;
 mod http;
 mod intake;
 mod logging;

@@ -239,7 +239,7 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 mod tests {
     use super::super::config::Size;
     use super::*;
-    use tocsin_extractors::duration::Span;
+    use tocsin_proto::Span;
 
     const NOW_MS: u64 = 1_790_000_000_000;
 

@@ -15,7 +15,7 @@ pub type FeedId = usize;
 
 /// The tree over the filters of one scope.
 #[derive(Debug, Default)]
-pub struct Dispatch {
+pub struct FilterTree {
     nodes: Vec<Branch>,
 }
 
@@ -33,14 +33,14 @@ struct Branch {
 /// Equality tests of one filter: field and accepted values.
 pub type Equalities = Vec<(Slot, Vec<Operand>)>;
 
-impl Dispatch {
+impl FilterTree {
     /// The tree for these filters.
     pub fn new(filters: Vec<(FeedId, Equalities)>) -> Self {
-        let mut dispatch = Dispatch::default();
+        let mut tree = FilterTree::default();
         if !filters.is_empty() {
-            dispatch.grow(filters);
+            tree.grow(filters);
         }
-        dispatch
+        tree
     }
 
     fn grow(&mut self, filters: Vec<(FeedId, Equalities)>) -> usize {
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_row_reaches_exactly_the_filters_it_passes() {
         let text = |text: &str| Operand::Text(text.into());
-        let dispatch = Dispatch::new(vec![
+        let tree = FilterTree::new(vec![
             (0, vec![(0, vec![text("ping")]), (1, vec![Operand::Bool(true)])]),
             (1, vec![(0, vec![text("addr"), text("addrv2")])]),
             (2, vec![]),
@@ -147,7 +147,7 @@ mod tests {
         let reached = |start: u32, len: u32, inbound: bool| {
             let mut feeds = Vec::new();
             let slots = [Value::Bytes { start, len }, Value::Bool(inbound)];
-            dispatch.each(&slots, event, &mut |feed| feeds.push(feed));
+            tree.each(&slots, event, &mut |feed| feeds.push(feed));
             feeds.sort();
             feeds
         };

@@ -1,5 +1,6 @@
-//! Spans of time as people write them in the configuration.
+//! Spans of time as people write them in rules and in the configuration.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
@@ -23,16 +24,22 @@ impl Span {
     pub const fn get(self) -> Duration {
         self.0
     }
+
+    /// The span in milliseconds.
+    pub const fn millis(self) -> i64 {
+        self.0.as_millis() as i64
+    }
 }
 
-impl std::str::FromStr for Span {
+impl FromStr for Span {
     type Err = String;
 
+    /// The error says what would be accepted.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("`{text}` is no span of time; write a whole number and ms, s, m, h or d, such as \"10s\"")
+            format!("{text:?} is no span of time, expected a whole number and ms, s, m, h or d, as \"10s\"")
         };
-        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| wrong())?;
         let unit_ms = match unit {
@@ -43,7 +50,9 @@ impl std::str::FromStr for Span {
             "d" => 86_400_000,
             _ => return Err(wrong()),
         };
-        number.checked_mul(unit_ms).map(Span::from_millis).ok_or_else(wrong)
+        // A thousand years bound every sum of a time and a span.
+        let millis = number.checked_mul(unit_ms).filter(|millis| *millis <= 365_000 * 86_400_000);
+        millis.map(Span::from_millis).ok_or_else(wrong)
     }
 }
 

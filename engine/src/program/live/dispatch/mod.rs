@@ -1,0 +1,68 @@
+//! The thread of dispatch: alert changes and requests in, stored decisions out, and the tasks that deliver them.
+
+// Parts of this are used only once all of it is here.
+#![allow(dead_code)]
+
+pub mod status;
+
+use std::sync::{Arc, RwLock};
+
+use tocsin_engine::dispatch::alert::Fingerprint;
+use tocsin_engine::dispatch::decision::Decision;
+use tocsin_engine::dispatch::silence::SilenceDraft;
+use tokio::sync::{mpsc, oneshot};
+
+use status::{DispatchStatus, NotificationRecord};
+
+/// How the rest of the program asks dispatch.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    requests: mpsc::Sender<Request>,
+    newest: Arc<RwLock<Arc<DispatchStatus>>>,
+}
+
+/// The answer of dispatch: what was done, or what was found and what would be right.
+pub type Reply<T> = oneshot::Sender<Result<T, String>>;
+
+/// What interfaces and notifiers ask for. An answer comes once the change is stored.
+#[derive(Debug)]
+pub enum Request {
+    /// A new silence, or a changed one if `id` is given; answers with its id.
+    Silence { id: Option<String>, draft: SilenceDraft, reply: Reply<String> },
+    /// Ends a silence.
+    ExpireSilence { id: String, reply: Reply<()> },
+    /// Somebody takes care of an alert.
+    Acknowledge { fingerprint: Fingerprint, by: String, comment: String, reply: Reply<()> },
+    /// The acknowledgement is taken back.
+    Unacknowledge { fingerprint: Fingerprint, by: String, reply: Reply<()> },
+    /// Tries a notification again that was given up.
+    Resend { id: String, reply: Reply<()> },
+    /// Why an alert fired and who was told.
+    Explain { fingerprint: Fingerprint, reply: Reply<Explanation> },
+    /// Notifications, newest first: those given up only, or all.
+    Notifications { only_dead: bool, limit: usize, reply: Reply<Vec<NotificationRecord>> },
+}
+
+/// Why an alert fired, why it was or was not sent, to whom, when.
+#[derive(Debug, Clone, Default)]
+pub struct Explanation {
+    /// Decisions, oldest first.
+    pub decisions: Vec<Decision>,
+    /// Notifications that told it, oldest first.
+    pub notifications: Vec<NotificationRecord>,
+}
+
+impl Dispatch {
+    /// The newest status.
+    pub fn status(&self) -> Arc<DispatchStatus> {
+        self.newest.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Asks, and waits for the answer.
+    pub async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, String> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || "dispatch has ended".to_string();
+        self.requests.send(request(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}

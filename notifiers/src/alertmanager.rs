@@ -1,0 +1,17 @@
+//! alertmanager: not here yet.
+
+use serde::Deserialize;
+
+use crate::Notifier;
+use crate::config::Context;
+
+/// Table `[receiver.alertmanager]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {}
+
+/// The notifier of a table.
+pub fn notifier(config: &Config, context: Context) -> Result<Box<dyn Notifier>, String> {
+    let _ = (config, context);
+    Err("alertmanager: not here yet".to_string())
+}
