@@ -1,5 +1,8 @@
 //! Alerts reach Debian's own Alertmanager and leave it again.
 
+// Tests have clocks, files and processes.
+#![allow(clippy::disallowed_methods)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,8 @@
 //! Exact payloads, and every way in which a server can fail.
 
+// Tests have clocks, files and processes.
+#![allow(clippy::disallowed_methods)]
+
 mod common;
 
 use std::time::Duration;
