@@ -10,11 +10,13 @@
 pub mod alertmanager;
 pub mod config;
 pub mod email;
+pub mod http;
 pub mod matrix;
 pub mod plot;
 pub mod redact;
 pub mod secret;
 pub mod template;
+mod text;
 pub mod webhook;
 
 use std::fmt;
