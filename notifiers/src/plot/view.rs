@@ -185,28 +185,19 @@ fn mapping(chart: &Chart, points: &[Point], from: i64, to: i64) -> Mapping {
     Mapping { from, to, axis, area }
 }
 
-/// At most four places for each column: first, highest, lowest and last.
+/// At most four places for each column: first, highest, lowest and last, in their order.
 fn thinned(places: impl Iterator<Item = Place>) -> Vec<Place> {
+    let places: Vec<Place> = places.collect();
     let mut thin: Vec<Place> = Vec::new();
-    let mut column: Vec<Place> = Vec::new();
-    let mut close = |column: &mut Vec<Place>| {
-        let lowest = column.iter().copied().min_by_key(|(_, y)| *y);
-        let highest = column.iter().copied().max_by_key(|(_, y)| *y);
-        for place in [column.first().copied(), lowest, highest, column.last().copied()].into_iter().flatten()
-        {
-            if thin.last() != Some(&place) {
-                thin.push(place);
-            }
-        }
-        column.clear();
-    };
-    for place in places {
-        if column.first().is_some_and(|(x, _)| x / COLUMN != place.0 / COLUMN) {
-            close(&mut column);
-        }
-        column.push(place);
+    for column in places.chunk_by(|(before, _), (after, _)| before / COLUMN == after / COLUMN) {
+        let numbers = || 0..column.len();
+        let upper = numbers().min_by_key(|number| column[*number].1).unwrap_or(0);
+        let lower = numbers().max_by_key(|number| column[*number].1).unwrap_or(0);
+        let mut kept = [0, upper, lower, column.len() - 1];
+        kept.sort_unstable();
+        thin.extend(kept.map(|number| column[number]));
     }
-    close(&mut column);
+    thin.dedup();
     thin
 }
 
@@ -327,4 +318,46 @@ fn freedom(label: &Label, line: &[Place], moments: &[MomentView]) -> i32 {
         Some((y - label.at.1).abs())
     });
     distances.min().unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn everything_stands_inside_of_the_picture(
+            points in prop::collection::vec((any::<i64>(), any::<f64>(), any::<Option<f64>>()), 2..40),
+            near in prop::collection::vec((0..100_000_i64, -1e9..1e9, any::<Option<f64>>()), 2..40),
+            moments in prop::collection::vec(0..200_000_i64, 0..4),
+            title in any::<String>(),
+        ) {
+            for points in [points, near] {
+                let points = points.into_iter().map(|(at, value, limit)| Point { at, value, limit });
+                let fired = moments.iter().map(|at| Moment { at: *at, happening: Happening::Fired });
+                let chart = Chart {
+                    title: title.clone(),
+                    subtitle: title.clone(),
+                    unit: title.clone(),
+                    points: points.collect(),
+                    moments: fired.collect(),
+                    ..Chart::default()
+                };
+                let Some(view) = View::new(&chart, &TimeZone::UTC) else { continue };
+                let labels = view.moments.iter().map(|moment| moment.label.at).chain(view.limit_label.iter().map(|label| label.at));
+                let places = view.line.iter().chain(view.limits.iter().flatten()).copied().chain(labels);
+                for (x, y) in places {
+                    prop_assert!((0..=SIZE.0).contains(&x) && (0..=SIZE.1).contains(&y), "{x}, {y}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_column_keeps_its_ends_and_its_extremes_in_order() {
+        let places = [(400, 10), (401, 50), (401, 20), (402, 5), (403, 30), (404, 8)];
+        assert_eq!(thinned(places.into_iter()), [(400, 10), (401, 50), (402, 5), (403, 30), (404, 8)]);
+    }
 }
