@@ -7,6 +7,7 @@ pub mod attacker;
 mod expected;
 mod node;
 mod process;
+mod synapse;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 pub use expected::{event_json, expect_events};
 pub use node::Node;
 pub use process::{NatsServer, Process};
+pub use synapse::{MatrixLimits, MatrixUser, Synapse};
 
 /// A port nobody listens on at the moment.
 ///
