@@ -119,6 +119,14 @@ impl MatrixUser {
         self.try_call(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
+    /// What is at a path, as bytes.
+    #[track_caller]
+    pub fn download(&self, path: &str) -> Vec<u8> {
+        let request = ureq::get(format!("{}{path}", self.url));
+        let answer = request.header("Authorization", format!("Bearer {}", self.token)).call();
+        answer.expect("an answer").body_mut().read_to_vec().expect("bytes")
+    }
+
     /// Makes a room with an alias `#{alias}:localhost` and invites these users; returns its id.
     #[track_caller]
     pub fn create_room(&self, alias: &str, invited: &[&MatrixUser]) -> String {
