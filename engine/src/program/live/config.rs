@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Deserializer, de};
+use tocsin_engine::dispatch::routing::Written;
 use tocsin_engine::rules::Override;
 use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_extractors::NodeExtractors;
+use tocsin_notifiers::ReceiverConfig;
 use tocsin_proto::Span;
 
 use super::super::rule_files::parse_override_target;
+use super::dispatch::plan::Plan;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -42,6 +45,11 @@ pub struct Config {
     pub nats: Vec<Nats>,
     /// Where `tocsin extract` sends events.
     pub publish: Option<NatsServer>,
+    /// Who is told of which alerts.
+    pub dispatch: Option<Written>,
+    /// Who can be told.
+    #[serde(default, rename = "receiver")]
+    pub receivers: Vec<ReceiverConfig>,
 }
 
 /// What is logged, on standard error.
@@ -241,7 +249,13 @@ impl Config {
                 );
             }
         }
+        config.plan()?;
         Ok(config)
+    }
+
+    /// Who is told of alerts and how; none if nobody is. Reaches nothing and reads no secret.
+    pub fn plan(&self) -> anyhow::Result<Option<Plan>> {
+        Plan::new(self.dispatch.as_ref(), &self.receivers).map_err(|wrong| anyhow!(wrong.join("\n")))
     }
 }
 
