@@ -6,6 +6,8 @@
 mod batch;
 mod log;
 mod salvage;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
