@@ -3,6 +3,7 @@
 //!
 //! What counts is the clock on the wall of the place: an hour that a change of the clock leaves out does not come, one
 //! that it repeats comes twice. Zones are those built into the program, so that a recording replays alike everywhere.
+//! What Alertmanager reads means the same here, or is refused as a slip: month 13, the year 26, an empty list.
 
 use jiff::civil::DateTime;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
