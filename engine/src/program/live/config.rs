@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Deserializer, de};
+use tocsin_engine::dispatch::routing::Written;
 use tocsin_engine::rules::Override;
 use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_extractors::NodeExtractors;
+use tocsin_notifiers::ReceiverConfig;
 use tocsin_proto::Span;
 
 use super::super::rule_files::parse_override_target;
@@ -42,6 +44,11 @@ pub struct Config {
     pub nats: Vec<Nats>,
     /// Where `tocsin extract` sends events.
     pub publish: Option<NatsServer>,
+    /// Who is told of alerts.
+    #[serde(default, rename = "receiver")]
+    pub receivers: Vec<ReceiverConfig>,
+    /// Who is told of which alerts, and when.
+    pub dispatch: Option<Written>,
 }
 
 /// What is logged, on standard error.
@@ -70,6 +77,9 @@ pub enum LogFormat {
 pub struct Http {
     /// Address and port; loopback by default, since alerts name peers.
     pub listen: SocketAddr,
+    /// File of the token that callers must show who change something: silences, acknowledgements. Without it nothing can
+    /// be changed over HTTP.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Where rules are and what is different about them here.
@@ -184,7 +194,7 @@ impl Default for Log {
 
 impl Default for Http {
     fn default() -> Self {
-        Http { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Http { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None }
     }
 }
 

@@ -118,7 +118,8 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
         .with_context(|| format!("http.listen = \"{}\": cannot listen there", config.http.listen))?;
     let shutdown = shutdown_on_request()?;
     let board = StatusBoard::default();
-    let http = tokio::spawn(http::serve(listener, board.clone(), shutdown.clone()));
+    let interface = http::Interface::new(&config, board.clone(), None);
+    let http = tokio::spawn(http::serve(listener, interface, shutdown.clone()));
 
     let (bus, events) = bus();
     let connections: Vec<Connection> =
