@@ -78,6 +78,9 @@ pub enum LogFormat {
 pub struct Http {
     /// Address and port; loopback by default, since alerts name peers.
     pub listen: SocketAddr,
+    /// File of the token that callers must show who change something: silences, acknowledgements. Without it nothing can
+    /// be changed over HTTP.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Where rules are and what is different about them here.
@@ -192,7 +195,7 @@ impl Default for Log {
 
 impl Default for Http {
     fn default() -> Self {
-        Http { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Http { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None }
     }
 }
 

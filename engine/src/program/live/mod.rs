@@ -118,12 +118,15 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
         .with_context(|| format!("http.listen = \"{}\": cannot listen there", config.http.listen))?;
     let shutdown = shutdown_on_request()?;
     let board = StatusBoard::default();
-    let http = tokio::spawn(http::serve(listener, board.clone(), shutdown.clone()));
-
-    let (teller, telling) = match &rules {
-        Some(_) => dispatch(&config, &shutdown)?.map(|started| (started.teller, started.thread)).unzip(),
-        None => (None, None),
+    let started = match &rules {
+        Some(_) => dispatch(&config, &shutdown)?,
+        None => None,
     };
+    let asked = started.as_ref().map(|started| started.dispatch.clone());
+    let (teller, telling) = started.map(|started| (started.teller, started.thread)).unzip();
+    let interface = http::Interface::new(&config, board.clone(), asked);
+    let http = tokio::spawn(http::serve(listener, interface, shutdown.clone()));
+
     let (bus, events) = bus();
     let connections: Vec<Connection> =
         config.nats.iter().map(|nats| Connection::new(&nats.name, nats.node.clone())).collect();

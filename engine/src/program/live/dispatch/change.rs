@@ -10,7 +10,6 @@ use tocsin_engine::rules::header::Header;
 use tocsin_engine::rules::{Severity, Status};
 use tocsin_engine::timeline::{AlertKey, Change};
 use tocsin_engine::windows::Reading;
-use tocsin_proto::pb::notification::Evidence;
 
 /// What alerts need of rules, also of rules that are no longer there: their alerts still resolve.
 #[derive(Debug, Default)]
@@ -27,8 +26,7 @@ impl Catalogue {
         }
     }
 
-    /// A change for dispatch; none for alerts that are only pending. Where it resolves, the instant since when it fired
-    /// is not known here.
+    /// A change for dispatch; none for alerts that are only pending.
     pub fn change(&self, change: &Change) -> Option<AlertChange> {
         let state = match change.state {
             State::Pending => return None,
@@ -40,10 +38,10 @@ impl Catalogue {
             state,
             labels: self.labels(&change.rule, &change.node, &change.key, change.severity),
             annotations: self.annotations(&change.rule, &change.summary),
-            starts_at: change.at,
+            starts_at: change.since,
             value: number(change.value),
             limit: number(change.limit),
-            evidence: Evidence::default(),
+            evidence: change.evidence.clone(),
         })
     }
 
@@ -57,10 +55,10 @@ impl Catalogue {
             state: AlertState::Firing,
             labels: self.labels(&report.rule, &report.node, &report.key, report.severity),
             annotations: self.annotations(&report.rule, &report.summary),
-            starts_at: report.since,
+            starts_at: report.fired_at.unwrap_or(report.since),
             value: number(report.value),
             limit: number(report.limit),
-            evidence: Evidence::default(),
+            evidence: report.evidence.clone(),
         })
     }
 

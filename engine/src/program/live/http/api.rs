@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::Serialize;
 use tocsin_engine::alerts::State;
 use tocsin_engine::engine::AlertReport;
+use tocsin_engine::rules::Status as RuleStatus;
 use tocsin_engine::time::Timestamp;
 use tocsin_engine::windows::Reading;
 
@@ -206,13 +207,6 @@ impl<'s> Rule<'s> {
 
 impl<'s> Alert<'s> {
     fn new(alert: &'s AlertReport, rule: Option<&'s RuleEntry>) -> Self {
-        let key = alert.key.parts().map(|(name, text)| (label_name(name), text));
-        // The three that everybody matches on come last: a key of the same name does not hide them.
-        let own = [
-            ("alertname".to_string(), alert.rule.to_string()),
-            ("node".to_string(), alert.node.to_string()),
-            ("severity".to_string(), alert.severity.to_string()),
-        ];
         let mut annotations = BTreeMap::from([("summary", Cow::from(&alert.summary))]);
         if alert.limit != Reading::Nothing {
             annotations.insert("limit", number(alert.limit).into());
@@ -222,13 +216,31 @@ impl<'s> Alert<'s> {
             annotations.insert("runbook", (&rule.header.remedy).into());
         }
         Alert {
-            labels: key.chain(own).collect(),
+            labels: api_labels(alert),
             annotations,
             state: alert.state.name(),
-            active_at: Timestamp::from_unix_ms(alert.since.unix_ms().clamp(0, LAST_MS)).to_string(),
+            active_at: in_range(alert.since).to_string(),
             value: number(alert.value),
         }
     }
+}
+
+/// The labels by which dispatch knows an alert: those of the API, and the status of its rule.
+pub fn labels(alert: &AlertReport, status: RuleStatus) -> BTreeMap<String, String> {
+    let mut labels = api_labels(alert);
+    labels.insert("status".to_string(), status_name(status).to_string());
+    labels
+}
+
+fn api_labels(alert: &AlertReport) -> BTreeMap<String, String> {
+    let key = alert.key.parts().map(|(name, text)| (label_name(name), text));
+    // The three that everybody matches on come last: a key of the same name does not hide them.
+    let own = [
+        ("alertname".to_string(), alert.rule.to_string()),
+        ("node".to_string(), alert.node.to_string()),
+        ("severity".to_string(), alert.severity.to_string()),
+    ];
+    key.chain(own).collect()
 }
 
 /// The folder a rule file is in.
@@ -262,6 +274,11 @@ fn instant(unix_ms: u64) -> String {
         Ok(ms) => Timestamp::from_unix_ms(ms.min(LAST_MS)).to_string(),
         Err(_) => Timestamp::from_unix_ms(LAST_MS).to_string(),
     }
+}
+
+/// The nearest instant that every client can read.
+pub fn in_range(at: Timestamp) -> Timestamp {
+    Timestamp::from_unix_ms(at.unix_ms().clamp(0, LAST_MS))
 }
 
 /// A number as Go's `%e` writes it, which is what Prometheus' clients know: `1e+00`.
