@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Deserializer, de};
+use tocsin_engine::dispatch::routing::Written;
 use tocsin_engine::rules::Override;
 use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_extractors::NodeExtractors;
+use tocsin_notifiers::ReceiverConfig;
 use tocsin_proto::Span;
 
 use super::super::rule_files::parse_override_target;
+use super::dispatch::plan::Plan;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -42,6 +45,11 @@ pub struct Config {
     pub nats: Vec<Nats>,
     /// Where `tocsin extract` sends events.
     pub publish: Option<NatsServer>,
+    /// Who is told of which alerts.
+    pub dispatch: Option<Written>,
+    /// Who can be told.
+    #[serde(default, rename = "receiver")]
+    pub receivers: Vec<ReceiverConfig>,
 }
 
 /// What is logged, on standard error.
@@ -70,6 +78,9 @@ pub enum LogFormat {
 pub struct Http {
     /// Address and port; loopback by default, since alerts name peers.
     pub listen: SocketAddr,
+    /// File of the token that callers must show who change something: silences, acknowledgements. Without it nothing can
+    /// be changed over HTTP.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Where rules are and what is different about them here.
@@ -184,7 +195,7 @@ impl Default for Log {
 
 impl Default for Http {
     fn default() -> Self {
-        Http { listen: SocketAddr::from(([127, 0, 0, 1], 9464)) }
+        Http { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None }
     }
 }
 
@@ -241,7 +252,13 @@ impl Config {
                 );
             }
         }
+        config.plan()?;
         Ok(config)
+    }
+
+    /// Who is told of alerts and how; none if nobody is. Reaches nothing and reads no secret.
+    pub fn plan(&self) -> anyhow::Result<Option<Plan>> {
+        Plan::new(self.dispatch.as_ref(), &self.receivers).map_err(|wrong| anyhow!(wrong.join("\n")))
     }
 }
 

@@ -11,9 +11,11 @@ use std::path::Path;
 use serde::Serialize;
 use tocsin_engine::alerts::State;
 use tocsin_engine::engine::AlertReport;
+use tocsin_engine::rules::Status as RuleStatus;
 use tocsin_engine::time::Timestamp;
 use tocsin_engine::windows::Reading;
 
+use super::super::dispatch::change::label_name;
 use super::super::status::{RuleEntry, Status};
 use super::status_name;
 
@@ -205,13 +207,6 @@ impl<'s> Rule<'s> {
 
 impl<'s> Alert<'s> {
     fn new(alert: &'s AlertReport, rule: Option<&'s RuleEntry>) -> Self {
-        let key = alert.key.parts().map(|(name, text)| (label_name(name), text));
-        // The three that everybody matches on come last: a key of the same name does not hide them.
-        let own = [
-            ("alertname".to_string(), alert.rule.to_string()),
-            ("node".to_string(), alert.node.to_string()),
-            ("severity".to_string(), alert.severity.to_string()),
-        ];
         let mut annotations = BTreeMap::from([("summary", Cow::from(&alert.summary))]);
         if alert.limit != Reading::Nothing {
             annotations.insert("limit", number(alert.limit).into());
@@ -221,13 +216,31 @@ impl<'s> Alert<'s> {
             annotations.insert("runbook", (&rule.header.remedy).into());
         }
         Alert {
-            labels: key.chain(own).collect(),
+            labels: api_labels(alert),
             annotations,
             state: alert.state.name(),
-            active_at: Timestamp::from_unix_ms(alert.since.unix_ms().clamp(0, LAST_MS)).to_string(),
+            active_at: in_range(alert.since).to_string(),
             value: number(alert.value),
         }
     }
+}
+
+/// The labels by which dispatch knows an alert: those of the API, and the status of its rule.
+pub fn labels(alert: &AlertReport, status: RuleStatus) -> BTreeMap<String, String> {
+    let mut labels = api_labels(alert);
+    labels.insert("status".to_string(), status_name(status).to_string());
+    labels
+}
+
+fn api_labels(alert: &AlertReport) -> BTreeMap<String, String> {
+    let key = alert.key.parts().map(|(name, text)| (label_name(name), text));
+    // The three that everybody matches on come last: a key of the same name does not hide them.
+    let own = [
+        ("alertname".to_string(), alert.rule.to_string()),
+        ("node".to_string(), alert.node.to_string()),
+        ("severity".to_string(), alert.severity.to_string()),
+    ];
+    key.chain(own).collect()
 }
 
 /// The folder a rule file is in.
@@ -263,6 +276,11 @@ fn instant(unix_ms: u64) -> String {
     }
 }
 
+/// The nearest instant that every client can read.
+pub fn in_range(at: Timestamp) -> Timestamp {
+    Timestamp::from_unix_ms(at.unix_ms().clamp(0, LAST_MS))
+}
+
 /// A number as Go's `%e` writes it, which is what Prometheus' clients know: `1e+00`.
 fn number(reading: Reading) -> String {
     let value = match reading {
@@ -280,11 +298,6 @@ fn number(reading: Reading) -> String {
     let (digits, exponent) = text.split_once('e').expect("the format writes an exponent");
     let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
     format!("{digits}e{sign}{exponent:0>2}")
-}
-
-/// A name of a key as the name of a label: letters, digits and underscores.
-fn label_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
 #[cfg(test)]

@@ -1,19 +1,25 @@
 //! The metrics, all of them: one table, from the status to the samples Prometheus takes.
 //!
 //! Each scrape makes its samples from the newest status alone, so a series ends with what it is about. No label
-//! holds a peer, an address or a text from the network: keys of alerts are counted, never named.
+//! holds a peer, an address or a text from the network: keys of alerts are counted, never named. Without any receiver
+//! there is no dispatch, and no series of it.
 
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 use tocsin_engine::alerts::State;
+use tocsin_engine::dispatch::silence::SilenceState;
+use tocsin_engine::dispatch::view::AlertView;
 use tocsin_engine::rules::Severity;
 use tocsin_engine::time::Timestamp;
+use tocsin_notifiers::Failure;
 
+use super::super::dispatch::status::{DispatchStatus, ReceiverStatus, StoreStatus};
 use super::super::status::{
     CheckpointStatus, ExtractorState, NodeStatus, RecordingStatus, RuleEntry, SourceStatus, Status,
 };
+use super::alertmanager::shapes::state_name;
 
 /// Values of the labels, and the number.
 type Sample = (Vec<String>, f64);
@@ -25,7 +31,13 @@ pub struct Metric {
     help: &'static str,
     is_counter: bool,
     labels: &'static [&'static str],
-    samples: fn(&Status) -> Vec<Sample>,
+    samples: Samples,
+}
+
+/// Where samples come from.
+enum Samples {
+    Engine(fn(&Status) -> Vec<Sample>),
+    Dispatch(fn(&DispatchStatus) -> Vec<Sample>),
 }
 
 const fn counter(
@@ -34,7 +46,7 @@ const fn counter(
     labels: &'static [&'static str],
     samples: fn(&Status) -> Vec<Sample>,
 ) -> Metric {
-    Metric { name, help, is_counter: true, labels, samples }
+    Metric { name, help, is_counter: true, labels, samples: Samples::Engine(samples) }
 }
 
 const fn gauge(
@@ -43,8 +55,40 @@ const fn gauge(
     labels: &'static [&'static str],
     samples: fn(&Status) -> Vec<Sample>,
 ) -> Metric {
-    Metric { name, help, is_counter: false, labels, samples }
+    Metric { name, help, is_counter: false, labels, samples: Samples::Engine(samples) }
 }
+
+const fn told_counter(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    samples: fn(&DispatchStatus) -> Vec<Sample>,
+) -> Metric {
+    Metric { name, help, is_counter: true, labels, samples: Samples::Dispatch(samples) }
+}
+
+const fn told_gauge(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    samples: fn(&DispatchStatus) -> Vec<Sample>,
+) -> Metric {
+    Metric { name, help, is_counter: false, labels, samples: Samples::Dispatch(samples) }
+}
+
+/// Labels of what is counted by receiver.
+const RECEIVER: &[&str] = &["receiver", "integration"];
+/// Why alerts are not sent: names of decisions, so that each is there with 0.
+const SUPPRESSIONS: [&str; 8] = [
+    "silenced",
+    "inhibited",
+    "muted",
+    "rate_limited",
+    "flapping",
+    "acknowledged",
+    "experimental",
+    "unrouted",
+];
 
 /// Every metric.
 #[rustfmt::skip]
@@ -172,21 +216,65 @@ pub static METRICS: &[Metric] = &[
         |status| checkpoint(status, |checkpoint| checkpoint.seconds)),
     counter("tocsin_checkpoint_failures_total", "Checkpoints that could not be written.", &[],
         |status| checkpoint(status, |checkpoint| checkpoint.failed as f64)),
+
+    // Dispatch.
+    told_counter("tocsin_notifications_total", "Notifications decided.", RECEIVER,
+        |status| receivers(status, |receiver| receiver.decided as f64)),
+    told_counter("tocsin_notifications_delivered_total", "Notifications delivered.", RECEIVER,
+        |status| receivers(status, |receiver| receiver.delivered as f64)),
+    told_counter("tocsin_notifications_attempts_total", "Attempts to deliver a notification.", RECEIVER,
+        |status| receivers(status, |receiver| receiver.attempts as f64)),
+    told_counter("tocsin_notifications_failed_total", "Attempts to deliver a notification that failed.",
+        &["receiver", "integration", "reason"], failed_attempts),
+    told_counter("tocsin_notifications_delay_seconds_total",
+        "Time from decision to delivery, summed over notifications delivered.", RECEIVER,
+        |status| receivers(status, |receiver| receiver.delay_s)),
+    told_gauge("tocsin_notifications_pending", "Notifications that wait to be delivered.", RECEIVER,
+        |status| receivers(status, |receiver| receiver.pending as f64)),
+    told_gauge("tocsin_notifications_dead", "Notifications given up that nobody has sent again.", RECEIVER,
+        |status| receivers(status, |receiver| receiver.dead as f64)),
+    told_gauge("tocsin_notifications_last_delivered_timestamp_seconds",
+        "When something was last delivered; 0 for never.", RECEIVER,
+        |status| receivers(status, |receiver| seconds(receiver.delivered_at_ms.unwrap_or(0)))),
+    told_counter("tocsin_notifications_suppressed_total", "Decisions not to send an alert.", &["reason"],
+        suppressed),
+    told_gauge("tocsin_receiver_broken", "1 while nothing is tried because so much failed.", RECEIVER,
+        |status| receivers(status, |receiver| f64::from(is_broken(receiver, status.view.at)))),
+    told_gauge("tocsin_silences", "Silences.", &["state"], silences),
+    told_gauge("tocsin_alerts_acknowledged", "Alerts that somebody takes care of.", &[],
+        |status| one(alerts_told(status, |alert| alert.acknowledgement.is_some()))),
+    told_gauge("tocsin_alerts_flapping", "Alerts that change too often to be told.", &[],
+        |status| one(alerts_told(status, |alert| alert.is_flapping))),
+    told_gauge("tocsin_dispatch_groups", "Groups of alerts.", &[],
+        |status| one(status.view.groups.len() as f64)),
+    told_gauge("tocsin_store_size_bytes", "Size of the store of dispatch.", &[],
+        |status| store(status, |store| store.bytes as f64)),
+    told_counter("tocsin_store_commits_total", "Transactions of the store.", &[],
+        |status| store(status, |store| store.commits as f64)),
+    told_counter("tocsin_store_failures_total", "Transactions of the store that failed.", &[],
+        |status| store(status, |store| store.failed as f64)),
+    told_gauge("tocsin_store_error", "1 while the store cannot be written.", &[],
+        |status| store(status, |store| f64::from(store.error.is_some()))),
+    told_gauge("tocsin_store_damaged", "1 if the store was found damaged at the start.", &[],
+        |status| store(status, |store| f64::from(store.damage.is_some()))),
 ];
 
 /// All metrics in Prometheus' text format.
-pub fn render(status: &Status) -> String {
+pub fn render(status: &Status, dispatch: Option<&DispatchStatus>) -> String {
     let registry = Registry::new();
     for metric in METRICS {
-        registry.register(metric.collect(status)).expect("names differ, a test sees to it");
+        let samples = match metric.samples {
+            Samples::Engine(samples) => samples(status),
+            Samples::Dispatch(samples) => dispatch.map(samples).unwrap_or_default(),
+        };
+        registry.register(metric.collect(&samples)).expect("names differ, a test sees to it");
     }
     TextEncoder::new().encode_to_string(&registry.gather()).expect("empty families are not gathered")
 }
 
 impl Metric {
-    fn collect(&self, status: &Status) -> Box<dyn Collector> {
+    fn collect(&self, samples: &[Sample]) -> Box<dyn Collector> {
         let options = Opts::new(self.name, self.help);
-        let samples = (self.samples)(status);
         if self.is_counter {
             let family = CounterVec::new(options, self.labels).expect("names of the table are valid");
             samples.iter().for_each(|(labels, value)| family.with_label_values(labels).inc_by(*value));
@@ -230,6 +318,51 @@ fn recording(status: &Status, value: fn(&RecordingStatus) -> f64) -> Vec<Sample>
 
 fn checkpoint(status: &Status, value: fn(&CheckpointStatus) -> f64) -> Vec<Sample> {
     status.checkpoint.iter().map(|checkpoint| (Vec::new(), value(checkpoint))).collect()
+}
+
+fn receivers(status: &DispatchStatus, value: impl Fn(&ReceiverStatus) -> f64) -> Vec<Sample> {
+    let sample = |receiver: &ReceiverStatus| (texts([&receiver.name, receiver.integration]), value(receiver));
+    status.receivers.iter().map(sample).collect()
+}
+
+fn is_broken(receiver: &ReceiverStatus, now: Timestamp) -> bool {
+    receiver
+        .broken_until_ms
+        .is_some_and(|until_ms| now.unix_ms() < i64::try_from(until_ms).unwrap_or(i64::MAX))
+}
+
+fn store(status: &DispatchStatus, value: fn(&StoreStatus) -> f64) -> Vec<Sample> {
+    one(value(&status.store))
+}
+
+fn alerts_told(status: &DispatchStatus, is_counted: fn(&AlertView) -> bool) -> f64 {
+    status.view.alerts.iter().filter(|alert| is_counted(alert)).count() as f64
+}
+
+/// Every kind of failure is there with 0.
+fn failed_attempts(status: &DispatchStatus) -> Vec<Sample> {
+    let of_receiver = |receiver: &ReceiverStatus| {
+        Failure::ALL.map(|kind| {
+            let count = receiver.failed.get(&kind).copied().unwrap_or(0);
+            (texts([&receiver.name, receiver.integration, kind.name()]), count as f64)
+        })
+    };
+    status.receivers.iter().flat_map(of_receiver).collect()
+}
+
+fn suppressed(status: &DispatchStatus) -> Vec<Sample> {
+    let mut counts: BTreeMap<&str, u64> = SUPPRESSIONS.map(|name| (name, 0)).into();
+    counts.extend(&status.suppressed);
+    counts.into_iter().map(|(name, count)| (texts([name]), count as f64)).collect()
+}
+
+fn silences(status: &DispatchStatus) -> Vec<Sample> {
+    let sample = |state: SilenceState| {
+        let silences = status.view.silences.iter();
+        let count = silences.filter(|silence| silence.state(status.view.at) == state).count();
+        (texts([state_name(state)]), count as f64)
+    };
+    [SilenceState::Pending, SilenceState::Active, SilenceState::Expired].map(sample).into()
 }
 
 /// The alerts of a rule and node, without their keys: firing if one is, and as old as the oldest.

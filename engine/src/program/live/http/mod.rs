@@ -1,21 +1,27 @@
-//! What the running program shows over HTTP: metrics for Prometheus, its rules and alerts in Prometheus' shapes, and a
-//! page for people. Nothing here changes anything.
+//! What the running program shows over HTTP: metrics for Prometheus, its rules and alerts in Prometheus' shapes, alerts
+//! and silences in Alertmanager's, calls of our own for the commands, and a page for people.
 //!
-//! Every answer is made from the newest [`Status`] alone. Alerts name addresses, which are nobody's business elsewhere:
-//! on a loopback address only callers that ask for it by address or as localhost are answered, so that no web page can
-//! read it under a name of its own (DNS rebinding).
+//! Every answer is made from the newest [`Status`] and dispatch's; what changes something is asked of dispatch and needs
+//! a token (`access`). Alerts name addresses, which are nobody's business elsewhere: on a loopback address only callers
+//! that ask for it by address or as localhost are answered, so that no web page can read it under a name of its own (DNS
+//! rebinding).
 
+mod access;
+mod alertmanager;
 mod api;
 mod metrics;
+mod own;
 mod page;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS,
@@ -29,20 +35,76 @@ use tocsin_engine::rules::Status as RuleStatus;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::config::Config;
+use super::dispatch::Dispatch;
+use super::dispatch::status::{DispatchStatus, NotificationRecord};
 use super::status::{Status, StatusBoard};
+
+pub use alertmanager::configuration;
 
 /// Requests under way get this long to end at shutdown; a caller that dawdles does not hold the program.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// The engine writes a status each second; if none came for so long, it hangs.
 const STATUS_AGE_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a request's body; a silence has some hundreds.
+const BODY_MAX: usize = 64 << 10;
+/// Notifications on the page, and how long it waits for them.
+const PAGE_NOTIFICATIONS: usize = 20;
+const PAGE_PATIENCE: Duration = Duration::from_secs(2);
 /// The page runs nothing and fetches nothing, whatever is in it.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
 
+/// What is shown, and what is asked to change it.
+#[derive(Debug, Clone)]
+pub struct Interface {
+    /// What the engine says.
+    pub board: StatusBoard,
+    /// Dispatch, if there is any receiver.
+    pub dispatch: Option<Dispatch>,
+    /// The file of the token that writes need; without it every write is refused.
+    pub token_file: Option<PathBuf>,
+    /// Routing as Alertmanager writes it, for `amtool config`.
+    pub configuration: Arc<str>,
+}
+
+impl Interface {
+    /// The interface that a configuration asks for.
+    pub fn new(config: &Config, board: StatusBoard, dispatch: Option<Dispatch>) -> Self {
+        let configuration = configuration::text(config).into();
+        Interface { board, dispatch, token_file: config.http.token_file.clone(), configuration }
+    }
+
+    /// The newest status of dispatch, if it is on.
+    fn dispatch_status(&self) -> Option<Arc<DispatchStatus>> {
+        self.dispatch.as_ref().map(Dispatch::status)
+    }
+
+    /// The newest notifications; none if dispatch is off or takes its time.
+    async fn newest_notifications(&self) -> Vec<NotificationRecord> {
+        let Some(dispatch) = &self.dispatch else { return Vec::new() };
+        let asked = dispatch.ask(|reply| super::dispatch::Request::Notifications {
+            only_dead: false,
+            limit: PAGE_NOTIFICATIONS,
+            reply,
+        });
+        match tokio::time::timeout(PAGE_PATIENCE, asked).await {
+            Ok(Ok(notifications)) => notifications,
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl FromRef<Interface> for StatusBoard {
+    fn from_ref(interface: &Interface) -> Self {
+        interface.board.clone()
+    }
+}
+
 /// Answers requests until `shutdown`; returns at most two seconds after it.
-pub async fn serve(listener: TcpListener, board: StatusBoard, shutdown: CancellationToken) {
+pub async fn serve(listener: TcpListener, interface: Interface, shutdown: CancellationToken) {
     let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let mut app = router(board);
+    let mut app = router(interface);
     if is_local {
         app = app.layer(from_fn(only_local_names));
     }
@@ -58,7 +120,7 @@ pub async fn serve(listener: TcpListener, board: StatusBoard, shutdown: Cancella
     }
 }
 
-fn router(board: StatusBoard) -> Router {
+fn router(interface: Interface) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/metrics", get(metrics))
@@ -66,8 +128,11 @@ fn router(board: StatusBoard) -> Router {
         .route("/api/v1/alerts", get(alerts))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
+        .nest("/api/v2", alertmanager::router())
+        .nest("/api/tocsin/v1", own::router())
+        .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(map_response(as_it_is))
-        .with_state(board)
+        .with_state(interface)
 }
 
 /// Browsers shall neither guess what an answer is nor keep it.
@@ -75,12 +140,17 @@ async fn as_it_is(response: Response) -> impl IntoResponse {
     ([(X_CONTENT_TYPE_OPTIONS, "nosniff"), (CACHE_CONTROL, "no-store")], response)
 }
 
-async fn page(State(board): State<StatusBoard>) -> impl IntoResponse {
-    ([(CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page::render(&board.read())))
+async fn page(State(interface): State<Interface>) -> impl IntoResponse {
+    let notifications = interface.newest_notifications().await;
+    let dispatch = interface.dispatch_status();
+    let told = dispatch.as_deref().map(|status| page::Told { status, notifications: &notifications });
+    ([(CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(page::render(&interface.board.read(), told)))
 }
 
-async fn metrics(State(board): State<StatusBoard>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics::render(&board.read()))
+async fn metrics(State(interface): State<Interface>) -> impl IntoResponse {
+    let dispatch = interface.dispatch_status();
+    let text = metrics::render(&interface.board.read(), dispatch.as_deref());
+    ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text)
 }
 
 async fn rules(State(board): State<StatusBoard>, Query(pairs): Query<Vec<(String, String)>>) -> Response {

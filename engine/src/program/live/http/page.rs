@@ -2,6 +2,8 @@
 //!
 //! What is in it may come from attackers: every text passes through [`escape`], and there is no other way into a cell.
 
+mod dispatch;
+
 use std::fmt::Write as _;
 
 use tocsin_engine::alerts::State;
@@ -11,6 +13,8 @@ use tocsin_engine::windows::Reading;
 
 use super::super::status::Status;
 use super::{api, status_name};
+
+pub use dispatch::Told;
 
 /// Alerts shown; a flood of them must not be one for the browser too. `/api/v1/alerts` has them all.
 const ALERTS_MAX: usize = 200;
@@ -40,7 +44,7 @@ enum Look {
 type Row = (Look, Vec<String>);
 
 /// The page.
-pub fn render(status: &Status) -> String {
+pub fn render(status: &Status, told: Option<Told>) -> String {
     let mut page = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
     page.push_str("<meta name=\"viewport\" content=\"width=device-width\">");
     page.push_str("<meta http-equiv=\"refresh\" content=\"5\"><title>");
@@ -50,22 +54,34 @@ pub fn render(status: &Status) -> String {
     let at = instant(status.at_ms);
     let _ =
         write!(page, "<h1>{firing} firing</h1><p class=\"quiet\">{}</p>", escape(&format!("{at}{state}")));
-    alerts(&mut page, status);
+    alerts(&mut page, status, told);
+    if let Some(told) = told {
+        dispatch::receivers(&mut page, told.status);
+        dispatch::silences(&mut page, told.status);
+        dispatch::notifications(&mut page, told.notifications);
+    }
     troubles(&mut page, status);
     nodes(&mut page, status);
     extractors(&mut page, status);
     rules(&mut page, status);
-    store(&mut page, status);
+    store(&mut page, status, told);
     page.push_str("</body></html>\n");
     page
 }
 
-fn alerts(page: &mut String, status: &Status) {
+fn alerts(page: &mut String, status: &Status, told: Option<Told>) {
+    let marks = dispatch::marks(status, told);
     let mut alerts: Vec<&AlertReport> = status.alerts.iter().collect();
     alerts
         .sort_by_key(|alert| (alert.state == State::Pending, std::cmp::Reverse(alert.severity), alert.since));
     let row = |alert: &&AlertReport| {
-        let look = if alert.state == State::Firing { Look::Bad } else { Look::Warn };
+        let mark = marks(alert);
+        let look = match (alert.state, &mark) {
+            // Somebody has seen it.
+            (State::Firing, Some(_)) => Look::Plain,
+            (State::Firing, None) => Look::Bad,
+            _ => Look::Warn,
+        };
         let key: Vec<String> = alert.key.parts().map(|(name, text)| format!("{name}={text}")).collect();
         let cells = [
             alert.state.name(),
@@ -76,11 +92,12 @@ fn alerts(page: &mut String, status: &Status) {
             &alert.since.to_string(),
             &format!("{} / {}", number(alert.value), number(alert.limit)),
             &alert.summary,
+            &mark.unwrap_or_default(),
         ];
         (look, cells.map(str::to_string).to_vec())
     };
     let rows = alerts.iter().take(ALERTS_MAX).map(row);
-    table(page, "Alerts", "state,severity,rule,node,key,since,value / limit,summary", rows);
+    table(page, "Alerts", "state,severity,rule,node,key,since,value / limit,summary,held back", rows);
     if alerts.len() > ALERTS_MAX {
         let _ = write!(page, "<p class=\"quiet\">and {} more: /api/v1/alerts</p>", alerts.len() - ALERTS_MAX);
     }
@@ -168,7 +185,7 @@ fn rules(page: &mut String, status: &Status) {
     table(page, "Rules", "rule,severity,status,firing,evaluations,findings,failures,finds", rows);
 }
 
-fn store(page: &mut String, status: &Status) {
+fn store(page: &mut String, status: &Status, told: Option<Told>) {
     let recording = status.recording.iter().map(|recording| {
         let (files, bytes) = recording.kept;
         let text = format!(
@@ -187,7 +204,8 @@ fn store(page: &mut String, status: &Status) {
             format!("{at}, {bytes} bytes in {:.3} s; {} failed", checkpoint.seconds, checkpoint.failed);
         (Look::Plain, vec!["checkpoint".to_string(), text, String::new()])
     });
-    table(page, "Store", "what,state,last error", recording.chain(checkpoint));
+    let dispatch = told.map(|told| dispatch::store(&told.status.store));
+    table(page, "Store", "what,state,last error", recording.chain(checkpoint).chain(dispatch));
 }
 
 /// A heading and a table; `headings` are separated by commas.

@@ -14,7 +14,7 @@ use super::{PATIENCE, Served, now_ms, request};
 
 #[test]
 fn every_metric_of_the_table_has_a_sample() {
-    let page = render(&sample::status(now_ms()));
+    let page = render(&sample::status(now_ms()), Some(&sample::dispatch(now_ms())));
     let names: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
     assert_eq!(names.len(), METRICS.len(), "a name is there twice");
     for name in names {
@@ -29,17 +29,17 @@ fn losses_are_counted_from_nought() {
     let mut status = sample::status(now_ms());
     status.lost.clear();
     status.undecodable.clear();
-    let page = render(&status);
+    let page = render(&status, None);
     assert!(page.contains(r#"tocsin_events_lost_total{extractor="rpc",node="hal"} 0"#));
     assert!(page.contains(r#"tocsin_payloads_undecodable_total{node="hal"} 0"#));
-    let page = render(&sample::status(now_ms()));
+    let page = render(&sample::status(now_ms()), Some(&sample::dispatch(now_ms())));
     assert!(page.contains(r#"tocsin_events_lost_total{extractor="rpc",node="hal"} 5"#));
     assert!(page.contains(r#"tocsin_payloads_undecodable_total{node="hal"} 6"#));
 }
 
 #[test]
 fn no_metric_names_a_key() {
-    let page = render(&sample::status(now_ms()));
+    let page = render(&sample::status(now_ms()), Some(&sample::dispatch(now_ms())));
     for secret in ["203.0.113.7", "address", "Satoshi", "onerror", "disk full", "evry"] {
         assert!(!page.contains(secret), "{secret} is in /metrics");
     }
@@ -47,7 +47,7 @@ fn no_metric_names_a_key() {
 
 #[test]
 fn alerts_of_a_rule_and_node_are_one_series() {
-    let page = render(&sample::status(now_ms()));
+    let page = render(&sample::status(now_ms()), Some(&sample::dispatch(now_ms())));
     let of_flood = |prefix: &str| -> Vec<String> {
         let lines = page.lines().filter(|line| line.starts_with(prefix) && line.contains("addr_flood"));
         lines.map(str::to_string).collect()

@@ -1,0 +1,272 @@
+//! Calls of our own, below `/api/tocsin/v1`: what Alertmanager has no word for. Made for the commands of this program, and
+//! free to use by others: alerts with value, limit and acknowledgement, their story, notifications, receivers.
+//!
+//! Errors are texts as JSON, as in Alertmanager's API.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tocsin_engine::dispatch::alert::Fingerprint;
+use tocsin_engine::dispatch::decision::{Decision, DecisionKind};
+use tocsin_engine::dispatch::view::AlertView;
+use tocsin_engine::time::Timestamp;
+
+use super::super::dispatch::status::{NotificationRecord, NotificationState, ReceiverStatus};
+use super::super::dispatch::{Dispatch, Request};
+use super::Interface;
+use super::access::{Writer, refusal};
+use super::api::in_range;
+
+/// Notifications in an answer, if the caller does not say, and at most.
+const LIMIT: usize = 100;
+const LIMIT_MAX: usize = 10_000;
+/// Characters of a name or a comment.
+const WORDS_MAX: usize = 2_000;
+
+/// The calls.
+pub fn router() -> Router<Interface> {
+    Router::new()
+        .route("/alerts", get(alerts))
+        .route("/alerts/{id}/explain", get(explain))
+        .route("/alerts/{id}/acknowledge", post(acknowledge))
+        .route("/alerts/{id}/unacknowledge", post(unacknowledge))
+        .route("/notifications", get(notifications))
+        .route("/notifications/{id}/resend", post(resend))
+        .route("/receivers", get(receivers))
+}
+
+/// Who acknowledges, and why.
+#[derive(Debug, Deserialize)]
+struct Acknowledging {
+    by: String,
+    #[serde(default)]
+    comment: String,
+}
+
+/// Dispatch and the alert an address names.
+fn found(interface: &Interface, id: &str) -> Result<(Dispatch, Fingerprint), Response> {
+    let fingerprint = Fingerprint::from_str(id).map_err(|error| refusal(StatusCode::BAD_REQUEST, &error))?;
+    Ok((dispatch(interface)?.clone(), fingerprint))
+}
+
+fn dispatch(interface: &Interface) -> Result<&Dispatch, Response> {
+    let text = "dispatch is off, expected a [[receiver]] in the configuration";
+    interface.dispatch.as_ref().ok_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, text))
+}
+
+/// The answer of dispatch; what it refuses was asked wrongly.
+fn answer<T>(answer: Result<T, String>, shown: impl FnOnce(T) -> Value) -> Response {
+    match answer {
+        Ok(found) => Json(shown(found)).into_response(),
+        Err(error) => refusal(StatusCode::BAD_REQUEST, &error),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
+    serde_json::from_slice(body)
+        .map_err(|error| refusal(StatusCode::BAD_REQUEST, &format!("the body is wrong: {error}")))
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(WORDS_MAX).collect()
+}
+
+async fn alerts(State(interface): State<Interface>) -> Result<Response, Response> {
+    let status = dispatch(&interface)?.status();
+    let alerts: Vec<Value> = status.view.alerts.iter().map(alert).collect();
+    Ok(Json(alerts).into_response())
+}
+
+async fn explain(State(interface): State<Interface>, Path(id): Path<String>) -> Result<Response, Response> {
+    let (dispatch, fingerprint) = found(&interface, &id)?;
+    let told = dispatch.ask(|reply| Request::Explain { fingerprint, reply }).await;
+    let status = dispatch.status();
+    let known = status.view.alerts.iter().find(|alert| alert.fingerprint == fingerprint);
+    if let Ok(told) = &told
+        && known.is_none()
+        && told.decisions.is_empty()
+        && told.notifications.is_empty()
+    {
+        return Err(refusal(StatusCode::NOT_FOUND, &format!("nothing is known of an alert {fingerprint}")));
+    }
+    Ok(answer(told, |told| {
+        json!({
+            "fingerprint": fingerprint.to_string(),
+            "alert": known.map(alert),
+            "decisions": told.decisions.iter().map(decision).collect::<Vec<_>>(),
+            "notifications": told.notifications.iter().map(notification).collect::<Vec<_>>(),
+        })
+    }))
+}
+
+async fn acknowledge(
+    _: Writer,
+    State(interface): State<Interface>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, Response> {
+    let (dispatch, fingerprint) = found(&interface, &id)?;
+    let Acknowledging { by, comment } = read(&body)?;
+    let (by, comment) = (cut(&by), cut(&comment));
+    let done = dispatch.ask(|reply| Request::Acknowledge { fingerprint, by, comment, reply }).await;
+    Ok(answer(done, |()| Value::Null))
+}
+
+async fn unacknowledge(
+    _: Writer,
+    State(interface): State<Interface>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, Response> {
+    let (dispatch, fingerprint) = found(&interface, &id)?;
+    let Acknowledging { by, .. } = read(&body)?;
+    let by = cut(&by);
+    let done = dispatch.ask(|reply| Request::Unacknowledge { fingerprint, by, reply }).await;
+    Ok(answer(done, |()| Value::Null))
+}
+
+async fn notifications(
+    State(interface): State<Interface>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Response, Response> {
+    let (mut only_dead, mut limit) = (false, LIMIT);
+    for (name, value) in pairs {
+        let wrong = |expected: String| {
+            refusal(StatusCode::BAD_REQUEST, &format!("{name} is {value:?}, expected {expected}"))
+        };
+        match name.as_str() {
+            "only_dead" => only_dead = value.parse().map_err(|_| wrong("true or false".to_string()))?,
+            "limit" => {
+                let number = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+                limit = number.ok_or_else(|| wrong(format!("1 to {LIMIT_MAX}")))?;
+            }
+            _ => {}
+        }
+    }
+    let asked = dispatch(&interface)?.ask(|reply| Request::Notifications { only_dead, limit, reply });
+    Ok(answer(asked.await, |found| found.iter().map(notification).collect()))
+}
+
+async fn resend(
+    _: Writer,
+    State(interface): State<Interface>,
+    Path(id): Path<String>,
+) -> Result<Response, Response> {
+    let done = dispatch(&interface)?.ask(|reply| Request::Resend { id, reply }).await;
+    Ok(answer(done, |()| Value::Null))
+}
+
+async fn receivers(State(interface): State<Interface>) -> Result<Response, Response> {
+    let status: Arc<_> = dispatch(&interface)?.status();
+    Ok(Json(status.receivers.iter().map(receiver).collect::<Vec<_>>()).into_response())
+}
+
+fn at(instant: Timestamp) -> Value {
+    in_range(instant).to_string().into()
+}
+
+fn at_ms(unix_ms: i64) -> Value {
+    at(Timestamp::from_unix_ms(unix_ms))
+}
+
+fn alert(alert: &AlertView) -> Value {
+    json!({
+        "fingerprint": alert.fingerprint.to_string(),
+        "labels": alert.labels,
+        "annotations": alert.annotations,
+        "startsAt": at(alert.starts_at),
+        "updatedAt": at(alert.updated_at),
+        "endsAt": alert.ends_at.map(at),
+        "value": alert.value,
+        "limit": alert.limit,
+        "receivers": alert.receivers,
+        "silencedBy": alert.silenced_by,
+        "inhibitedBy": alert.inhibited_by.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "mutedBy": alert.muted_by,
+        "acknowledgement": alert.acknowledgement.as_ref().map(|acknowledgement| json!({
+            "by": acknowledgement.by,
+            "comment": acknowledgement.comment,
+            "at": at(acknowledgement.at),
+        })),
+        "isFlapping": alert.is_flapping,
+    })
+}
+
+fn decision(decision: &Decision) -> Value {
+    json!({
+        "at": at(decision.at),
+        "startsAt": at(decision.starts_at),
+        "receiver": decision.receiver,
+        "kind": kind_name(decision.kind),
+        "reason": decision.reason,
+        "notification": decision.notification,
+    })
+}
+
+/// The word of a decision.
+fn kind_name(kind: DecisionKind) -> &'static str {
+    match kind {
+        DecisionKind::Fired => "fired",
+        DecisionKind::Resolved => "resolved",
+        DecisionKind::Grouped => "grouped",
+        DecisionKind::Notified => "notified",
+        DecisionKind::Silenced => "silenced",
+        DecisionKind::Inhibited => "inhibited",
+        DecisionKind::Muted => "muted",
+        DecisionKind::RateLimited => "rate_limited",
+        DecisionKind::Flapping => "flapping",
+        DecisionKind::Acknowledged => "acknowledged",
+        DecisionKind::Escalated => "escalated",
+        DecisionKind::Experimental => "experimental",
+        DecisionKind::Unrouted => "unrouted",
+    }
+}
+
+fn notification(record: &NotificationRecord) -> Value {
+    let (state, when) = match record.state {
+        NotificationState::Pending { next_attempt_at_ms } => ("pending", next_attempt_at_ms),
+        NotificationState::Delivered { at_ms } => ("delivered", at_ms),
+        NotificationState::Dead { at_ms } => ("dead", at_ms),
+    };
+    json!({
+        "id": record.id,
+        "receiver": record.receiver,
+        "groupKey": record.group_key,
+        "reason": record.reason.as_str_name().to_lowercase(),
+        "reasonText": record.reason_text,
+        "decidedAt": at_ms(record.decided_at_ms),
+        "state": state,
+        // Of a pending one: when it is tried next. Of another: since when it is so.
+        "stateAt": at_ms(when),
+        "attempts": record.attempts,
+        "lastError": record.last_error,
+    })
+}
+
+fn receiver(receiver: &ReceiverStatus) -> Value {
+    let failed: BTreeMap<_, _> = receiver.failed.iter().map(|(kind, count)| (kind.name(), count)).collect();
+    let at_ms = |unix_ms: Option<u64>| unix_ms.map(|ms| at_ms(i64::try_from(ms).unwrap_or(i64::MAX)));
+    json!({
+        "name": receiver.name,
+        "integration": receiver.integration,
+        "pending": receiver.pending,
+        "dead": receiver.dead,
+        "decided": receiver.decided,
+        "delivered": receiver.delivered,
+        "attempts": receiver.attempts,
+        "failed": failed,
+        "brokenUntil": at_ms(receiver.broken_until_ms),
+        "lastError": receiver.last_error,
+        "deliveredAt": at_ms(receiver.delivered_at_ms),
+    })
+}
