@@ -19,7 +19,6 @@ use super::super::dispatch::status::{DispatchStatus, ReceiverStatus, StoreStatus
 use super::super::status::{
     CheckpointStatus, ExtractorState, NodeStatus, RecordingStatus, RuleEntry, SourceStatus, Status,
 };
-use super::alertmanager::shapes::state_name;
 
 /// Values of the labels, and the number.
 type Sample = (Vec<String>, f64);
@@ -80,7 +79,14 @@ const fn told_gauge(
 const RECEIVER: &[&str] = &["receiver", "integration"];
 /// Why alerts are not sent: names of decisions, so that each is there with 0.
 const SUPPRESSIONS: [&str; 8] = [
-    "silenced", "inhibited", "muted", "rate_limited", "flapping", "acknowledged", "experimental", "unrouted",
+    "silenced",
+    "inhibited",
+    "muted",
+    "rate_limited",
+    "flapping",
+    "acknowledged",
+    "experimental",
+    "unrouted",
 ];
 
 /// Every metric.
@@ -314,13 +320,14 @@ fn checkpoint(status: &Status, value: fn(&CheckpointStatus) -> f64) -> Vec<Sampl
 }
 
 fn receivers(status: &DispatchStatus, value: impl Fn(&ReceiverStatus) -> f64) -> Vec<Sample> {
-    let sample =
-        |receiver: &ReceiverStatus| (texts([&receiver.name, receiver.integration]), value(receiver));
+    let sample = |receiver: &ReceiverStatus| (texts([&receiver.name, receiver.integration]), value(receiver));
     status.receivers.iter().map(sample).collect()
 }
 
 fn is_broken(receiver: &ReceiverStatus, now: Timestamp) -> bool {
-    receiver.broken_until_ms.is_some_and(|until_ms| now.unix_ms() < i64::try_from(until_ms).unwrap_or(i64::MAX))
+    receiver
+        .broken_until_ms
+        .is_some_and(|until_ms| now.unix_ms() < i64::try_from(until_ms).unwrap_or(i64::MAX))
 }
 
 fn store(status: &DispatchStatus, value: fn(&StoreStatus) -> f64) -> Vec<Sample> {
@@ -352,7 +359,7 @@ fn silences(status: &DispatchStatus) -> Vec<Sample> {
     let sample = |state: SilenceState| {
         let silences = status.view.silences.iter();
         let count = silences.filter(|silence| silence.state(status.view.at) == state).count();
-        (texts([state_name(state)]), count as f64)
+        (texts([state.as_str()]), count as f64)
     };
     [SilenceState::Pending, SilenceState::Active, SilenceState::Expired].map(sample).into()
 }
