@@ -13,7 +13,7 @@ pub mod plan;
 pub mod project;
 pub mod rules;
 pub mod sequence;
-mod stored;
+pub mod stored;
 pub mod time;
 pub mod timeline;
 pub mod windows;

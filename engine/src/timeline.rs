@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use tocsin_proto::pb::notification::Evidence;
 
 use crate::alerts::State;
 use crate::rules::Severity;
@@ -32,6 +33,11 @@ pub struct Change {
     pub limit: Reading,
     /// Why, in words.
     pub summary: String,
+    /// When the alert began to fire, which tells this episode of it from others; its first finding while it is pending.
+    /// On the node's clock. Not part of the line.
+    pub since: Timestamp,
+    /// What was measured over time. Not part of the line.
+    pub evidence: Evidence,
 }
 
 /// The key of an alert with the names of its fields.
@@ -151,6 +157,8 @@ mod tests {
             value: Reading::Int(2000),
             limit: Reading::Float(60.5),
             summary: "a \"quoted\" word".into(),
+            since: Timestamp::from_unix_ms(1_795_229_905_000),
+            evidence: Evidence::default(),
         };
         assert_eq!(
             change.to_json(),

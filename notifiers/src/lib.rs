@@ -15,6 +15,7 @@ pub mod plot;
 pub mod redact;
 pub mod secret;
 pub mod template;
+mod text;
 pub mod webhook;
 
 use std::fmt;

@@ -17,7 +17,7 @@ pub const MATCHERS_MAX: usize = 32;
 pub const NAME_BYTES_MAX: usize = 256;
 /// Length of a value in a matcher, in bytes.
 pub const VALUE_BYTES_MAX: usize = 4096;
-/// Memory of a compiled expression, in bytes.
+/// Memory of a compiled expression, and of what it remembers while it runs, in bytes each.
 const EXPRESSION_BYTES_MAX: usize = 256 * 1024;
 /// Characters of somebody's text that an error repeats.
 const EXCERPT_CHARS: usize = 80;
@@ -270,7 +270,8 @@ fn is_reserved(character: char) -> bool {
 /// An expression that must take all of a value; the error is one line.
 fn whole(pattern: &str) -> Result<Regex, String> {
     let compiled = |pattern: &str| {
-        let built = RegexBuilder::new(pattern).size_limit(EXPRESSION_BYTES_MAX).build();
+        let mut builder = RegexBuilder::new(pattern);
+        let built = builder.size_limit(EXPRESSION_BYTES_MAX).dfa_size_limit(EXPRESSION_BYTES_MAX).build();
         built.map_err(|error| match error {
             regex::Error::CompiledTooBig(bytes) => format!("it needs more than {bytes} bytes compiled"),
             other => {

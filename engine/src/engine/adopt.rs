@@ -183,6 +183,8 @@ impl Mapping {
                 value: alert.finding.value,
                 limit: alert.finding.limit,
                 summary: format!("{reason}: {}", alert.finding.summary),
+                since: alert.began_at(),
+                evidence: alert.evidence(),
             });
         }
     }

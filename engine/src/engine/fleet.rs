@@ -6,17 +6,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
+use super::evidence::Found;
 use super::library::Library;
-use super::node::{Node, Output, RuleHealth};
-use crate::alerts::{Alerts, State};
+use super::node::{Node, Output, REFRESH_MS, RuleHealth};
+use crate::alerts::{Alert, Alerts, Measure, State};
 use crate::plan::{NODE_TABLE, RuleId};
+use crate::rules::RuleError;
 use crate::rules::definition::Scope;
-use crate::rules::{Finding, RuleError};
 use crate::sequence::ALLOWED_LATENESS_MS;
 use crate::time::Timestamp;
 use crate::timeline::{AlertKey, Change};
 use crate::windows::column::RowId;
 use crate::windows::key::Key;
+use crate::windows::series::Series;
 
 /// The name alerts of no single node have in place of a node's.
 pub const FLEET: &str = "fleet";
@@ -138,7 +140,14 @@ impl FleetRule {
             match library.check_fleet(self.rule, &key, &names, reading, filled) {
                 Ok(findings) => {
                     for finding in findings {
-                        self.take_finding(library, key.clone(), finding, at, output);
+                        let is_about =
+                            |index: &usize| finding.node.as_deref().is_none_or(|node| node == names[*index]);
+                        let source = (0..names.len()).filter(is_about).find_map(|index| {
+                            let of_node = |window| reading(index, window);
+                            Some((library.source(self.rule, finding.value, of_node)?, nodes[rows[index].0]))
+                        });
+                        let (source, node) = source.unzip();
+                        self.take_finding(library, key.clone(), Found { finding, source }, node, at, output);
                     }
                 }
                 Err(complaint) => {
@@ -153,7 +162,7 @@ impl FleetRule {
             }
         }
         self.errors_in_a_row = 0;
-        self.settle(library, at, output);
+        self.settle(library, nodes, at, output);
         self.is_settled = filled
             && self.health.findings == findings_before
             && self.alerts.is_empty()
@@ -185,28 +194,46 @@ impl FleetRule {
         &mut self,
         library: &Library,
         key: Key,
-        finding: Finding,
+        found: Found,
+        measured_on: Option<&Node>,
         at: Timestamp,
         output: &mut Output,
     ) {
         self.health.findings += 1;
-        let node = finding.node.clone().unwrap_or_else(|| FLEET.to_string());
-        let alerts = self.alerts.entry(node.clone()).or_default();
-        if let Some(state) = alerts.refresh(key.clone(), finding.clone(), at, library.timing(self.rule)) {
-            output.changes.push(self.change(library, &node, key, state, finding, at));
+        let name = found.finding.node.clone().unwrap_or_else(|| FLEET.to_string());
+        let alerts = self.alerts.entry(name.clone()).or_default();
+        let measured_on = measured_on.filter(|_| alerts.get(&key).is_none());
+        let telling = found.telling(|source| {
+            measured_on.map_or(Series::new(), |node| {
+                node.series(library, self.rule, &key, source, node.sequencer.watermark())
+            })
+        });
+        if let Some(state) = alerts.refresh(key.clone(), telling, at, library.timing(self.rule)) {
+            let alert = self.alerts[&name].get(&key).expect("it entered a state just now");
+            output.changes.push(self.change(library, &name, key, state, alert, at));
         }
     }
 
-    fn settle(&mut self, library: &Library, at: Timestamp, output: &mut Output) {
+    fn settle(&mut self, library: &Library, nodes: &[&Node], at: Timestamp, output: &mut Output) {
         let timing = library.timing(self.rule);
+        let rule = self.rule;
+        let value_now = |name: &str, key: &Key, measure: &Measure| {
+            let node = nodes.iter().find(|node| *node.name == *name)?;
+            node.value_now(library, rule, key, measure, node.sequencer.watermark())
+        };
         let mut ended = Vec::new();
-        for (node, alerts) in &mut self.alerts {
-            ended
-                .extend(alerts.settle(at, timing).into_iter().map(|(key, alert)| (node.clone(), key, alert)));
+        for (name, alerts) in &mut self.alerts {
+            alerts.note_values(at, REFRESH_MS, |key, measure| value_now(name, key, measure));
+            for (key, mut alert) in alerts.settle(at, timing) {
+                if let Some(value) = value_now(name, &key, alert.measure()) {
+                    alert.note_value(at, value);
+                }
+                ended.push((name.clone(), key, alert));
+            }
         }
         self.alerts.retain(|_, alerts| !alerts.is_empty());
-        for (node, key, alert) in ended {
-            output.changes.push(self.change(library, &node, key, State::Resolved, alert.finding, at));
+        for (name, key, alert) in ended {
+            output.changes.push(self.change(library, &name, key, State::Resolved, &alert, at));
         }
     }
 
@@ -216,7 +243,7 @@ impl FleetRule {
         node: &str,
         key: Key,
         state: State,
-        finding: Finding,
+        alert: &Alert,
         at: Timestamp,
     ) -> Change {
         let node: Arc<str> = node.into();
@@ -227,9 +254,11 @@ impl FleetRule {
             key: AlertKey { names: library.key_names[self.rule].clone(), key },
             state,
             severity: library.rules[self.rule].definition.severity,
-            value: finding.value,
-            limit: finding.limit,
-            summary: finding.summary,
+            value: alert.finding.value,
+            limit: alert.finding.limit,
+            summary: alert.finding.summary.clone(),
+            since: alert.began_at(),
+            evidence: alert.evidence(),
         }
     }
 }

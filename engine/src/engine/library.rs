@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rhai::{Dynamic, Map};
 use tocsin_proto::schema::Schema;
 
+use super::evidence::Quantity;
 use crate::alerts::Timing;
 use crate::plan::{Plan, RuleId};
 use crate::rules::guard::Guard;
@@ -25,6 +26,8 @@ pub struct Library {
     guards: Vec<Option<Guard>>,
     pub(super) names: Vec<Arc<str>>,
     pub(super) key_names: Vec<Arc<[String]>>,
+    /// What the windows of each rule say.
+    pub(super) quantities: Vec<Vec<Quantity>>,
 }
 
 /// What a script is told about the key it is called for.
@@ -43,7 +46,8 @@ impl Library {
         let plan = Plan::new(Schema::embedded(), &rules, known)?;
         let names = rules.iter().map(|rule| rule.name.as_str().into()).collect();
         let key_names = rules.iter().map(|rule| rule.key_names.clone().into()).collect();
-        let mut library = Library { rules, plan, sandbox, guards: Vec::new(), names, key_names };
+        let quantities = rules.iter().map(Quantity::of_rule).collect();
+        let mut library = Library { rules, plan, sandbox, guards: Vec::new(), names, key_names, quantities };
         library.guards = (0..library.rules.len()).map(|rule| library.guard(rule, "")).collect();
         Ok(library)
     }

@@ -20,6 +20,7 @@ use crate::timeline::Change;
 
 mod adopt;
 mod arrival;
+mod evidence;
 mod fleet;
 mod library;
 mod node;

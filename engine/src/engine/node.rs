@@ -8,20 +8,22 @@ use rhai::{Dynamic, Map};
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
+use super::evidence::Found;
 use super::library::{Library, Subject};
-use crate::alerts::{Alerts, State};
+use crate::alerts::{Alert, Alerts, State};
 use crate::plan::{Destination, Feed, HandlerField, NODE_TABLE, RuleId, Source, TableId, WindowRef};
 use crate::project::path::KindId;
 use crate::project::walk::{Scratch, Value};
+use crate::rules::RuleError;
 use crate::rules::definition::Scope;
 use crate::rules::guard::{Guard, Outlook};
 use crate::rules::literal::Complaint;
-use crate::rules::{Finding, RuleError};
 use crate::sequence::{Arrival, Sequencer};
 use crate::time::Timestamp;
 use crate::timeline::{AlertKey, Change, hex};
 use crate::windows::column::{Groups, RowId};
 use crate::windows::key::{Key, hash_of_value};
+use crate::windows::series::Series;
 use crate::windows::table::Table;
 
 /// Without any event for this long a node was not observed, and its windows are not filled until they are again.
@@ -29,7 +31,7 @@ const GAP_MS: i64 = 60_000;
 /// A rule that errs is left alone for twice as long each time, up to this.
 const BACK_OFF_MAX_MS: i64 = 600_000;
 /// How often a firing alert's value and summary are brought up to date, as long as its rule certainly holds.
-const REFRESH_MS: i64 = 15_000;
+pub(super) const REFRESH_MS: i64 = 15_000;
 /// Keys on which a script may err in one tick, or between two, before the rule is left alone: each error may cost all
 /// the operations of a call.
 const ERRORS_A_TICK_MAX: u32 = 16;
@@ -436,9 +438,14 @@ impl Node {
         } else {
             self.rules[rule].errors_in_a_row = 0;
         }
-        for (key, alert) in self.alerts[rule].settle(now, library.timing(rule)) {
-            let change = self.change(library, rule, key, State::Resolved, &alert.finding, now);
-            output.changes.push(change);
+        let mut alerts = std::mem::take(&mut self.alerts[rule]);
+        alerts.note_values(now, REFRESH_MS, |key, measure| self.value_now(library, rule, key, measure, now));
+        self.alerts[rule] = alerts;
+        for (key, mut alert) in self.alerts[rule].settle(now, library.timing(rule)) {
+            if let Some(value) = self.value_now(library, rule, &key, alert.measure(), now) {
+                alert.note_value(now, value);
+            }
+            output.changes.push(self.change(library, rule, key, State::Resolved, &alert, now));
         }
     }
 
@@ -499,8 +506,8 @@ impl Node {
                 self.alerts[rule].release(&key);
                 continue;
             }
-            if let Some((state, finding)) = self.alerts[rule].keep(&key, now, library.timing(rule)) {
-                output.changes.push(self.change(library, rule, key, state, &finding, now));
+            if let Some(state) = self.alerts[rule].keep(&key, now, library.timing(rule)) {
+                output.changes.push(self.entered(library, rule, key, state, now));
             }
         }
     }
@@ -560,7 +567,10 @@ impl Node {
         let found = library.check(rule, &subject, reading, this)?;
         let key = key.clone();
         match found {
-            Some(finding) => self.take_finding(library, rule, key, finding, now, output),
+            Some(finding) => {
+                let found = Found { source: library.source(rule, finding.value, reading), finding };
+                self.take_finding(library, rule, key, found, now, output);
+            }
             None => self.alerts[rule].release(&key),
         }
         Ok(())
@@ -593,7 +603,8 @@ impl Node {
             Ok(found) => {
                 (known.skip_until, known.errors_in_a_row) = (None, 0);
                 if let Some(finding) = found {
-                    self.take_finding(library, rule, key.clone(), finding, at, output);
+                    let found = Found { finding, source: None };
+                    self.take_finding(library, rule, key.clone(), found, at, output);
                     // An event is over as soon as it is seen.
                     self.alerts[rule].release(&key);
                 }
@@ -616,7 +627,7 @@ impl Node {
         library: &Library,
         rule: RuleId,
         key: Key,
-        finding: Finding,
+        found: Found,
         now: Timestamp,
         output: &mut Output,
     ) {
@@ -634,9 +645,15 @@ impl Node {
             self.alerts[rule].release(&key);
             return;
         }
-        let timing = library.timing(rule);
-        if let Some(state) = self.alerts[rule].refresh(key.clone(), finding.clone(), now, timing) {
-            output.changes.push(self.change(library, rule, key, state, &finding, now));
+        let is_new = self.alerts[rule].get(&key).is_none();
+        let telling =
+            found.telling(
+                |source| {
+                    if is_new { self.series(library, rule, &key, source, now) } else { Series::new() }
+                },
+            );
+        if let Some(state) = self.alerts[rule].refresh(key.clone(), telling, now, library.timing(rule)) {
+            output.changes.push(self.entered(library, rule, key, state, now));
         }
     }
 
@@ -674,13 +691,19 @@ impl Node {
         output.problems.push(Problem::Rule { node: self.name.clone(), at, error });
     }
 
+    /// An alert that is there entered a state.
+    fn entered(&self, library: &Library, rule: RuleId, key: Key, state: State, at: Timestamp) -> Change {
+        let alert = self.alerts[rule].get(&key).expect("it entered a state just now");
+        self.change(library, rule, key, state, alert, at)
+    }
+
     fn change(
         &self,
         library: &Library,
         rule: RuleId,
         key: Key,
         state: State,
-        finding: &Finding,
+        alert: &Alert,
         at: Timestamp,
     ) -> Change {
         Change {
@@ -690,9 +713,11 @@ impl Node {
             key: AlertKey { names: library.key_names[rule].clone(), key },
             state,
             severity: library.rules[rule].definition.severity,
-            value: finding.value,
-            limit: finding.limit,
-            summary: finding.summary.clone(),
+            value: alert.finding.value,
+            limit: alert.finding.limit,
+            summary: alert.finding.summary.clone(),
+            since: alert.began_at(),
+            evidence: alert.evidence(),
         }
     }
 }

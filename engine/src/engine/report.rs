@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tocsin_proto::pb::notification::Evidence;
+
 use super::{Engine, FLEET};
 use crate::alerts::{Alerts, State};
 use crate::plan::RuleId;
@@ -25,6 +27,8 @@ pub struct AlertReport {
     pub state: State,
     /// First finding, on the node's clock.
     pub since: Timestamp,
+    /// When it entered firing, on the node's clock, if it fires.
+    pub fired_at: Option<Timestamp>,
     /// Newest finding, on the node's clock.
     pub last_finding_at: Timestamp,
     /// What was measured.
@@ -33,6 +37,8 @@ pub struct AlertReport {
     pub limit: Reading,
     /// Why, in words.
     pub summary: String,
+    /// What was measured over time.
+    pub evidence: Evidence,
 }
 
 impl Engine {
@@ -62,10 +68,12 @@ impl Engine {
                 severity: self.library.rules[rule].definition.severity,
                 state: alert.state,
                 since: alert.since,
+                fired_at: alert.fired_at,
                 last_finding_at: alert.last_finding_at,
                 value: alert.finding.value,
                 limit: alert.finding.limit,
                 summary: alert.finding.summary.clone(),
+                evidence: alert.evidence(),
             }
         };
         reports.extend(alerts.keys().map(report));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rhai::Position;
-use tocsin_proto::schema::{Schema, Type};
+use tocsin_proto::schema::{PEER_ID_UNIT, Schema, Type};
 
 use super::literal::{Complaint, Entry, Literal, LiteralValue};
 use super::{Severity, Status};
@@ -73,12 +73,46 @@ pub struct WindowDefinition {
     pub window: Window,
     /// The field whose values are aggregated.
     pub value: FieldPath,
+    /// The same as the rule writes it.
+    pub text: String,
     /// Which events are taken.
     pub filter: Vec<Condition>,
     /// Fields its keys are made of, if they differ from the rule's. Empty: one value for the whole node.
     pub by: Option<Vec<FieldPath>>,
     /// Where it stands.
     pub position: Position,
+}
+
+impl WindowDefinition {
+    /// What it says, in words: `sum of message.addresses over 10m`.
+    pub fn quantity(&self) -> String {
+        let over_ms = self.window.over_ms;
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
+        let (unit_ms, unit) = units
+            .into_iter()
+            .find(|(unit_ms, _)| over_ms % unit_ms == 0)
+            .expect("each is whole in milliseconds");
+        let over = format!("over {}{unit}", over_ms / unit_ms);
+        match self.window.aggregate {
+            Aggregate::Age => format!("age of {}", self.text),
+            Aggregate::Quantile(q) => format!("quantile {q} of {} {over}", self.text),
+            other => format!("{} of {} {over}", other.name(), self.text),
+        }
+    }
+
+    /// Unit of what it says, as the schema writes it; empty for plain numbers.
+    pub fn unit(&self) -> String {
+        // Of a list its length is taken.
+        let is_plain = ["count", "number", "id", "index", "hash", "ratio", "height", PEER_ID_UNIT];
+        let of_field = self.value.field.unit.as_deref().filter(|_| !self.value.field.is_repeated());
+        let of_field = of_field.filter(|unit| !is_plain.contains(unit)).unwrap_or("");
+        match self.window.aggregate {
+            Aggregate::Count | Aggregate::Distinct => String::new(),
+            Aggregate::Age => "s".to_string(),
+            Aggregate::Rate => format!("{of_field}/s"),
+            _ => of_field.to_string(),
+        }
+    }
 }
 
 /// Events of one kind that fit a filter.
@@ -385,6 +419,7 @@ impl Reader<'_> {
             name: entry.name.clone(),
             window,
             value,
+            text: value_text.to_string(),
             filter,
             by,
             position: entry.position,

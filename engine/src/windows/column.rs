@@ -46,7 +46,7 @@ pub(super) struct Cell {
     /// When the cell was last asked to be looked at for expiry.
     wake_at: Timestamp,
     /// Newest sample.
-    last_at: Timestamp,
+    pub last_at: Timestamp,
     #[serde(with = "super::stored_reading")]
     reading: Reading,
     pub body: Body,
@@ -221,6 +221,11 @@ impl Column {
         self.cell(row).map_or(self.window.aggregate.of_nothing(), |id| self.read_cell(id, now))
     }
 
+    /// What the window says for a row without samples.
+    pub fn of_nothing(&self) -> Reading {
+        self.window.aggregate.of_nothing()
+    }
+
     /// True if the row has samples.
     pub fn holds(&self, row: RowId) -> bool {
         self.cell(row).is_some()
@@ -245,34 +250,11 @@ impl Column {
         let number = |value: Option<f64>| value.map_or(Reading::Nothing, |value| window.reading(value));
         match &cell.body {
             Body::Count(samples) => Reading::Int(samples.total(window, now).0 as i64),
-            Body::Sum(samples) => {
-                let total = samples.total(window, now);
-                match window.aggregate {
-                    Aggregate::Mean => number((total.count > 0).then(|| total.sum / total.count as f64)),
-                    _ => number(Some(total.sum)),
-                }
-            }
-            Body::Extent(samples) => {
-                let extent = samples.total(window, now);
-                number(extent.ends.map(|(first, last)| match window.aggregate {
-                    Aggregate::Min => extent.min,
-                    Aggregate::Max => extent.max,
-                    Aggregate::First => first,
-                    _ => last - first,
-                }))
-            }
+            Body::Sum(samples) => number(window.of_sum(&samples.total(window, now))),
+            Body::Extent(samples) => number(window.of_extent(&samples.total(window, now))),
             Body::Spread(samples) => number(samples.total(window, now).stddev()),
-            Body::Sketch(samples) => match window.aggregate {
-                Aggregate::Quantile(q) => number(samples.total(window, now).quantile(q)),
-                _ => Reading::Nothing,
-            },
-            Body::Growth { samples, .. } => {
-                let grown = samples.total(window, now).sum;
-                match window.aggregate {
-                    Aggregate::Rate => Reading::Float(grown * 1000.0 / window.over_ms as f64),
-                    _ => number(Some(grown)),
-                }
-            }
+            Body::Sketch(samples) => number(window.of_sketch(&samples.total(window, now))),
+            Body::Growth { samples, .. } => number(Some(window.of_growth(&samples.total(window, now)))),
             Body::Distinct(distinct) => Reading::Int(distinct.count(window, now) as i64),
             Body::Newest(_) if now.ms_since(cell.last_at) > window.over_ms => Reading::Nothing,
             Body::Newest(_) if window.aggregate == Aggregate::Age => {
@@ -282,7 +264,7 @@ impl Column {
         }
     }
 
-    fn cell(&self, row: RowId) -> Option<usize> {
+    pub(super) fn cell(&self, row: RowId) -> Option<usize> {
         match self.cell_of.get(row as usize) {
             Some(0) | None => None,
             Some(id) => Some(*id as usize - 1),
@@ -327,6 +309,39 @@ impl Column {
             let group = missing.trailing_zeros();
             self.changed[group as usize].push(row);
             missing &= missing - 1;
+        }
+    }
+}
+
+/// What a window says of its samples, from what they add up to.
+impl Window {
+    pub(super) fn of_sum(&self, total: &Sum) -> Option<f64> {
+        match self.aggregate {
+            Aggregate::Mean => (total.count > 0).then(|| total.sum / total.count as f64),
+            _ => Some(total.sum),
+        }
+    }
+
+    pub(super) fn of_extent(&self, total: &Extent) -> Option<f64> {
+        total.ends.map(|(first, last)| match self.aggregate {
+            Aggregate::Min => total.min,
+            Aggregate::Max => total.max,
+            Aggregate::First => first,
+            _ => last - first,
+        })
+    }
+
+    pub(super) fn of_sketch(&self, total: &Sketch) -> Option<f64> {
+        match self.aggregate {
+            Aggregate::Quantile(q) => total.quantile(q),
+            _ => None,
+        }
+    }
+
+    pub(super) fn of_growth(&self, grown: &Sum) -> f64 {
+        match self.aggregate {
+            Aggregate::Rate => grown.sum * 1000.0 / self.over_ms as f64,
+            _ => grown.sum,
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod distinct;
 pub mod key;
 pub mod quantile;
 pub mod samples;
+pub mod series;
 pub mod table;
 
 use serde::{Deserialize, Serialize};
@@ -80,9 +81,34 @@ impl Aggregate {
         })
     }
 
+    /// The word rules use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Aggregate::Count => "count",
+            Aggregate::Sum => "sum",
+            Aggregate::Min => "min",
+            Aggregate::Max => "max",
+            Aggregate::Mean => "mean",
+            Aggregate::Last => "last",
+            Aggregate::First => "first",
+            Aggregate::Delta => "delta",
+            Aggregate::Increase => "increase",
+            Aggregate::Rate => "rate",
+            Aggregate::Quantile(_) => "quantile",
+            Aggregate::Stddev => "stddev",
+            Aggregate::Distinct => "distinct",
+            Aggregate::Age => "age",
+        }
+    }
+
     /// True if the aggregate takes the value of a field, not only that the event happened.
     pub fn needs_number(self) -> bool {
         !matches!(self, Aggregate::Count | Aggregate::Distinct | Aggregate::Age)
+    }
+
+    /// True if a window keeps the values themselves, or the newest, the mean or the quantiles of each slot.
+    pub fn keeps_values(self) -> bool {
+        self.needs_number() && !matches!(self, Aggregate::Last | Aggregate::Increase | Aggregate::Rate)
     }
 
     /// True if the aggregate of whole numbers is a whole number.
@@ -159,6 +185,17 @@ pub enum Reading {
     Int(i64),
     /// Any other number.
     Float(f64),
+}
+
+impl Reading {
+    /// The number, if there is one and it is finite; whole ones beyond 2^53 to the next that a float holds.
+    pub fn number(self) -> Option<f64> {
+        match self {
+            Reading::Nothing => None,
+            Reading::Int(value) => Some(value as f64),
+            Reading::Float(value) => Some(value).filter(|value| value.is_finite()),
+        }
+    }
 }
 
 /// How a reading is stored in a snapshot; in JSON it is only a number. Use with `#[serde(with = "..")]`.

@@ -40,6 +40,19 @@ pub struct Ring<S> {
     newest_ms: std::ops::Range<i64>,
 }
 
+/// One sample, or those of one slot.
+#[derive(Debug, Clone)]
+pub struct Part<S> {
+    /// None of them came before; a slot's length before a single sample.
+    pub begins_at: Timestamp,
+    /// All of them had come by then.
+    pub at: Timestamp,
+    /// What they add up to.
+    pub total: S,
+    /// The value of a single sample.
+    pub exact: Option<f64>,
+}
+
 impl<S: Slot> Default for Samples<S> {
     fn default() -> Self {
         Samples::Exact(Vec::new())
@@ -117,6 +130,37 @@ impl<S: Slot> Samples<S> {
             }
         }
         total
+    }
+
+    /// The samples within the span at `now` and when each came, oldest first; where only slots are kept, the slots that
+    /// are not empty.
+    pub fn parts(&self, window: &Window, now: Timestamp) -> Vec<Part<S>> {
+        match self {
+            Samples::Exact(samples) => {
+                let from = now.plus_ms(-window.over_ms);
+                let part = |(at, value): &(Timestamp, f64)| {
+                    let mut total = S::default();
+                    total.add(*value);
+                    Part {
+                        begins_at: at.plus_ms(-window.slot_ms()).max(from),
+                        at: *at,
+                        total,
+                        exact: Some(*value),
+                    }
+                };
+                samples.iter().filter(|(at, _)| *at >= from).map(part).collect()
+            }
+            Samples::Slots(ring) => {
+                let start = |slot: i64| Timestamp::from_unix_ms(slot * window.slot_ms());
+                let part = |slot: i64| Part {
+                    begins_at: start(slot),
+                    at: start(slot + 1).min(now),
+                    total: ring.slot(slot).clone(),
+                    exact: None,
+                };
+                ring.live(window, now).filter(|slot| !ring.slot(*slot).is_empty()).map(part).collect()
+            }
+        }
     }
 }
 
@@ -267,6 +311,11 @@ impl Slot for Spread {
 }
 
 impl Spread {
+    /// Arithmetic mean; none without samples.
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0.0).then_some(self.mean)
+    }
+
     /// Population standard deviation; none without samples.
     pub fn stddev(&self) -> Option<f64> {
         (self.count > 0.0).then(|| (self.squares / self.count).max(0.0).sqrt())

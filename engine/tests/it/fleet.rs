@@ -82,6 +82,13 @@ fn a_fleet_rule_finds_the_node_unlike_its_siblings() {
     assert!((30_000..=40_000).contains(&seen[0].2), "{seen:?}");
     assert_eq!((seen[1].0, seen[1].1), ("hal", State::Resolved));
     assert!((65_000..=80_000).contains(&seen[1].2), "{seen:?}");
+    // It is shown with its own values, from the first finding to the end.
+    for (change, last) in changes.iter().zip([5.0, 1000.0]) {
+        let points = &change.evidence.points;
+        assert_eq!(&*change.evidence.quantity, "last of mempool_info.size over 1m");
+        assert_eq!((points[0].value, points[0].at), (5.0, changes[0].at.unix_ms()));
+        assert_eq!(points.last().map(|last| (last.value, last.at)), Some((last, change.at.unix_ms())));
+    }
 }
 
 pub const SILENT: &str = r#"
@@ -155,7 +162,7 @@ fn live_ticks_and_a_replay_of_what_was_recorded_give_the_same_timeline() {
             changes.extend(step(&mut engine, mempool(node, *at_ms, Some(*received_ms), 1)));
         }
         changes.extend(engine.finish());
-        changes.iter().map(Change::to_json).collect::<Vec<String>>()
+        changes
     };
     assert!(!run(true).is_empty());
     assert_eq!(run(true), run(false));

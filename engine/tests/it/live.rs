@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use proptest::test_runner::TestError;
 use tocsin_engine::engine::{Engine, Input};
 use tocsin_engine::time::Timestamp;
-use tocsin_engine::timeline::Change;
 
 use super::stream::{self, Fact, Recorded, START_MS, Step};
 
@@ -31,7 +30,7 @@ impl Run {
 
     fn step(&mut self, input: Input) {
         let changes = self.engine.step(input);
-        self.lines.extend(changes.iter().map(Change::to_json));
+        self.lines.extend(changes.iter().map(stream::line));
     }
 
     fn event(&mut self, event: &Recorded, is_stamped: bool) {
@@ -158,6 +157,7 @@ fn a_gap_leaves_windows_filled_until_it_ends_with_stamps_or_without() {
         let begun = run.lines.iter().filter(|line| line.contains(r#""rule":"begun""#));
         let states: Vec<(i64, bool)> = begun
             .map(|line| {
+                let (line, _) = line.split_once('\t').expect("the line, and what it does not say");
                 let change: serde_json::Value = serde_json::from_str(line).expect("JSON");
                 (change["at_ms"].as_i64().expect("a time") - START_MS, change["state"] == "firing")
             })

@@ -32,7 +32,7 @@ impl Run {
     }
 
     fn note(&mut self, changes: &[Change]) {
-        self.lines.extend(changes.iter().map(Change::to_json));
+        self.lines.extend(changes.iter().map(stream::line));
         for problem in self.engine.take_problems() {
             self.problems += &format!("{problem:?}\n");
         }
@@ -96,7 +96,7 @@ fn a_restored_engine_goes_on_as_if_nothing_had_happened() {
 }
 
 /// The rules of the project.
-fn rules_of_the_project() -> Library {
+pub fn rules_of_the_project() -> Library {
     let sandbox = Sandbox::new();
     let mut paths = Vec::new();
     for topic in
@@ -178,7 +178,7 @@ fn damaged_snapshots_are_errors() {
     let mut longer = bytes;
     longer.push(0);
     assert_eq!(restore(&longer), Err(StateError::Damaged));
-    assert_eq!(restore(b"tocsnap\x02 of a later version"), Err(StateError::Unknown));
+    assert_eq!(restore(b"tocsnap\x03 of a later version"), Err(StateError::Unknown));
 }
 
 /// [`stream::RULES`] with one text replaced in one of them, and some left out.

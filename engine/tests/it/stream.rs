@@ -8,6 +8,7 @@ use prost::Message as _;
 use tocsin_engine::engine::{Engine, Library};
 use tocsin_engine::rules::Rule;
 use tocsin_engine::rules::script::Sandbox;
+use tocsin_engine::timeline::Change;
 use tocsin_proto::archive::Frame;
 use tocsin_proto::pb::ebpf_extractor::{
     ClosedConnection, Connection, ConnectionEvent, Ebpf, MessageEvent, Metadata, MisbehavingConnection, Ping,
@@ -50,6 +51,11 @@ pub fn library(rules: &[(&str, &str)]) -> Library {
 /// An engine with all of [`RULES`].
 pub fn engine() -> Engine {
     Engine::new(library(&RULES))
+}
+
+/// All of a change, after a tab what its line does not say: when the episode began and what was measured.
+pub fn line(change: &Change) -> String {
+    format!("{}\t{} {:?}", change.to_json(), change.since, change.evidence)
 }
 
 /// What a node reports.

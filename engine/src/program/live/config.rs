@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Deserializer, de};
 use tocsin_engine::dispatch::routing::Written;
 use tocsin_engine::rules::Override;
@@ -14,6 +14,7 @@ use tocsin_notifiers::ReceiverConfig;
 use tocsin_proto::Span;
 
 use super::super::rule_files::parse_override_target;
+use super::dispatch::plan::Plan;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,11 +45,11 @@ pub struct Config {
     pub nats: Vec<Nats>,
     /// Where `tocsin extract` sends events.
     pub publish: Option<NatsServer>,
-    /// Who is told of alerts.
+    /// Who is told of which alerts.
+    pub dispatch: Option<Written>,
+    /// Who can be told.
     #[serde(default, rename = "receiver")]
     pub receivers: Vec<ReceiverConfig>,
-    /// Who is told of which alerts, and when.
-    pub dispatch: Option<Written>,
 }
 
 /// What is logged, on standard error.
@@ -251,7 +252,13 @@ impl Config {
                 );
             }
         }
+        config.plan()?;
         Ok(config)
+    }
+
+    /// Who is told of alerts and how; none if nobody is. Reaches nothing and reads no secret.
+    pub fn plan(&self) -> anyhow::Result<Option<Plan>> {
+        Plan::new(self.dispatch.as_ref(), &self.receivers).map_err(|wrong| anyhow!(wrong.join("\n")))
     }
 }
 

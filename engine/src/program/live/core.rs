@@ -22,6 +22,8 @@ use super::super::arguments::Format;
 use super::super::output::Style;
 use super::checkpoint::Checkpoint;
 use super::config::Config;
+use super::dispatch::change::Catalogue;
+use super::dispatch::teller::{Teller, Told};
 use super::intake::Intake;
 use super::nats::Connection;
 use super::recording::{self, Position, Recording};
@@ -37,6 +39,10 @@ const TEND_EVERY_MS: u64 = 1000;
 pub const GRACE: Duration = Duration::from_secs(10);
 /// Lines that wait for standard output at most.
 const PRINTED_MAX: usize = 4096;
+/// Alerts whose newer values dispatch is told at once.
+const REFRESHED_AT_ONCE: usize = 1000;
+/// How long a checkpoint waits for dispatch; without it, it is left out this time.
+const DISPATCH_PATIENCE: Duration = Duration::from_millis(200);
 /// Problems of one kind that are logged in a minute; the rest is counted by the engine.
 const LOGGED_A_MINUTE: u32 = 20;
 
@@ -63,6 +69,12 @@ pub struct Core {
     origin: u64,
     /// What a run with rules left behind, while there are none.
     carried: Option<Checkpoint>,
+    /// The line to dispatch, if anybody is told of alerts.
+    teller: Option<Teller>,
+    /// What alerts need of rules.
+    catalogue: Catalogue,
+    /// Place in the order of alerts where dispatch is told newer values next.
+    refreshed: usize,
     /// A checkpoint on its way to the disk.
     writing: Option<JoinHandle<io::Result<(u64, f64)>>>,
 }
@@ -85,6 +97,7 @@ impl Core {
         format: Format,
         board: StatusBoard,
         connections: Vec<Connection>,
+        teller: Option<Teller>,
     ) -> anyhow::Result<Core> {
         let folder = config.data.join("recordings");
         let mut core = Core {
@@ -107,11 +120,15 @@ impl Core {
             ahead_ms: 0,
             origin: 0,
             carried: None,
+            teller,
+            catalogue: Catalogue::default(),
+            refreshed: 0,
             writing: None,
         };
         let checkpoint = core.read_checkpoint();
         if let Some(rules) = rules {
             core.status.load_errors = rules.errors;
+            core.catalogue.learn(&rules.library);
             let timeline = config.data.join("timeline.jsonl");
             // Only what was recorded is done again; without a recording the timeline stays as it is.
             let again = checkpoint.as_ref().filter(|_| config.recording.enabled);
@@ -210,6 +227,7 @@ impl Core {
         self.printer = Some(printer());
         self.status.is_ready = true;
         self.publish(0);
+        self.reconcile();
         let mut ticks = tokio::time::interval(Duration::from_millis(BEAT_MS as u64));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut batch = Vec::with_capacity(BATCH);
@@ -304,6 +322,7 @@ impl Core {
             }
             self.tell_losses();
             self.publish(queued);
+            self.refresh();
         }
         if self.now_ms - self.checkpointed_ms >= self.checkpoint_every_ms {
             self.checkpoint(false);
@@ -323,6 +342,7 @@ impl Core {
         {
             self.log_some(format_args!("the timeline cannot be written, and is tried again: {error}"));
         }
+        self.tell_dispatch(changes, is_new);
         if !is_new {
             return;
         }
@@ -333,6 +353,37 @@ impl Core {
             };
             // Where nobody reads fast enough lines are left out; the timeline has them.
             let _ = self.printer.as_ref().map(|printer| printer.try_send(line));
+        }
+    }
+
+    fn tell_dispatch(&mut self, changes: &[Change], is_new: bool) {
+        let Some(teller) = &mut self.teller else { return };
+        for change in changes.iter().filter_map(|change| self.catalogue.change(change)) {
+            // Where dispatch has ended the program is about to end, and the next run tells it again.
+            teller.tell(Told::Changed { change, is_new });
+        }
+    }
+
+    /// Tells dispatch all alerts that fire: it may know of others, or not of all.
+    fn reconcile(&mut self) {
+        let (Some(teller), Some(engine)) = (&mut self.teller, &self.engine) else { return };
+        let firing = engine.alerts();
+        let firing = firing.iter().filter_map(|alert| self.catalogue.firing(alert)).collect();
+        teller.tell(Told::Reconciled(firing));
+    }
+
+    /// Tells dispatch newer values of alerts that fire: of all in turn, where there are very many.
+    fn refresh(&mut self) {
+        let Some(teller) = &mut self.teller else { return };
+        let alerts = &self.status.alerts;
+        if self.refreshed >= alerts.len() {
+            self.refreshed = 0;
+        }
+        let next = alerts.iter().skip(self.refreshed).take(REFRESHED_AT_ONCE);
+        let firing: Vec<_> = next.filter_map(|alert| self.catalogue.firing(alert)).collect();
+        self.refreshed += REFRESHED_AT_ONCE;
+        if !firing.is_empty() {
+            teller.mention(Told::Refreshed(firing));
         }
     }
 
@@ -385,8 +436,13 @@ impl Core {
             for note in notes {
                 tracing::info!("reload: {note}");
             }
+            // What ends now ends under the labels it fired with.
             self.tell(&changes, true);
         }
+        if let Some(engine) = &self.engine {
+            self.catalogue.learn(engine.library());
+        }
+        self.reconcile();
         self.note_reload(loaded.errors);
     }
 
@@ -409,8 +465,11 @@ impl Core {
         if clean || self.writing.as_ref().is_some_and(JoinHandle::is_finished) {
             self.note_written();
         }
-        // Changes that are not in the timeline yet would be left out of it by a restart from here.
-        let is_told = self.timeline.as_mut().is_none_or(Timeline::is_written);
+        // Changes that are not in the timeline yet would be left out of it by a restart from here; and nobody would be
+        // told of those that dispatch has not stored.
+        let is_written = self.timeline.as_mut().is_none_or(Timeline::is_written);
+        let patience = if clean { GRACE } else { DISPATCH_PATIENCE };
+        let is_told = is_written && self.teller.as_ref().is_none_or(|teller| teller.wait_committed(patience));
         if self.writing.is_some() || !is_told {
             return;
         }

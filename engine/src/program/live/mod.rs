@@ -118,7 +118,13 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
         .with_context(|| format!("http.listen = \"{}\": cannot listen there", config.http.listen))?;
     let shutdown = shutdown_on_request()?;
     let board = StatusBoard::default();
-    let interface = http::Interface::new(&config, board.clone(), None);
+    let started = match &rules {
+        Some(_) => dispatch(&config, &shutdown)?,
+        None => None,
+    };
+    let asked = started.as_ref().map(|started| started.dispatch.clone());
+    let (teller, telling) = started.map(|started| (started.teller, started.thread)).unzip();
+    let interface = http::Interface::new(&config, board.clone(), asked);
     let http = tokio::spawn(http::serve(listener, interface, shutdown.clone()));
 
     let (bus, events) = bus();
@@ -132,7 +138,7 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
         let (config, board, connections) = (config.clone(), board, connections.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         move || {
-            let core = Core::restore(&config, loaded, format, board, connections)?;
+            let core = Core::restore(&config, loaded, format, board, connections, teller)?;
             anyhow::Ok(runtime.block_on(core.run(inputs)))
         }
     })?;
@@ -146,17 +152,32 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
         )));
     }
     let ended = tokio::task::spawn_blocking(move || core.join()).await?;
+    let told =
+        tokio::task::spawn_blocking(move || telling.map_or(Ok(()), std::thread::JoinHandle::join)).await?;
     shutdown.cancel();
     for task in tasks {
         task.abort();
     }
     let _ = http.await;
+    if told.is_err() {
+        bail!("dispatch failed; what it had stored is kept and a restart goes on from there");
+    }
     match ended {
         Ok(Ok(true)) => Ok(Ended::Well),
         Ok(Ok(false)) => bail!("all sources of events have ended, though nobody asked for it"),
         Ok(Err(error)) => Err(error),
         Err(_) => bail!("the engine failed; what it had recorded is kept and a restart goes on from there"),
     }
+}
+
+/// Starts dispatch, if anybody is to be told of alerts.
+fn dispatch(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<Option<dispatch::Started>> {
+    let Some(plan) = config.plan()? else {
+        tracing::info!("there is no [[receiver]]: alerts are shown over HTTP, and nobody is told of them");
+        return Ok(None);
+    };
+    let url = format!("http://{}", config.http.listen);
+    dispatch::start(&config.data, plan, &url, shutdown).map(Some)
 }
 
 /// Starts extractors and NATS connections.

@@ -1,18 +1,40 @@
 //! The thread of dispatch: alert changes and requests in, stored decisions out, and the tasks that deliver them.
+//!
+//! The thread owns the dispatcher and the store. What waits for it is taken together and stored in one transaction; only
+//! then are requests answered and notifications handed to the receivers' tasks (`courier`).
 
 // Parts of this are used only once all of it is here.
 #![allow(dead_code)]
 
+pub mod change;
+mod clock;
+mod courier;
+mod outage;
+mod outbox;
+pub mod plan;
+mod post;
+mod request;
 pub mod status;
+mod store;
+pub mod teller;
+mod thread;
 
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use tocsin_engine::dispatch::alert::Fingerprint;
 use tocsin_engine::dispatch::decision::Decision;
 use tocsin_engine::dispatch::silence::SilenceDraft;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
+use plan::Plan;
 use status::{DispatchStatus, NotificationRecord};
+use teller::Teller;
+use thread::Thread;
+
+/// Requests that wait at most.
+const REQUESTS_MAX: usize = 256;
 
 /// How the rest of the program asks dispatch.
 #[derive(Debug, Clone)]
@@ -50,6 +72,37 @@ pub struct Explanation {
     pub decisions: Vec<Decision>,
     /// Notifications that told it, oldest first.
     pub notifications: Vec<NotificationRecord>,
+}
+
+/// A started dispatch.
+pub struct Started {
+    /// For those who ask.
+    pub dispatch: Dispatch,
+    /// For the engine.
+    pub teller: Teller,
+    /// Ends soon after the teller is gone.
+    pub thread: std::thread::JoinHandle<()>,
+}
+
+/// Opens the store in the data folder and starts the thread and the tasks; these run on the runtime this is called on.
+/// `url` is where tocsin answers over HTTP. A thread that fails cancels `shutdown`: nobody would be told any more.
+///
+/// Errs if the store cannot be used.
+pub fn start(data: &Path, plan: Plan, url: &str, shutdown: &CancellationToken) -> anyhow::Result<Started> {
+    let (requests, asked) = mpsc::channel(REQUESTS_MAX);
+    let newest = Arc::<RwLock<Arc<DispatchStatus>>>::default();
+    let dispatch = Dispatch { requests, newest: newest.clone() };
+    let (teller, listener) = teller::line();
+    let runtime = tokio::runtime::Handle::current();
+    let inputs = thread::Inputs { listener, requests: asked, shutdown: shutdown.clone() };
+    let thread = Thread::open(&data.join("store.sqlite"), plan, url, newest, &runtime)?;
+    let own = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let failed = shutdown.clone().drop_guard();
+    let thread = std::thread::Builder::new().name("dispatch".to_string()).spawn(move || {
+        own.block_on(thread.run(inputs));
+        failed.disarm();
+    })?;
+    Ok(Started { dispatch, teller, thread })
 }
 
 impl Dispatch {

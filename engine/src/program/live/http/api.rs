@@ -15,6 +15,7 @@ use tocsin_engine::rules::Status as RuleStatus;
 use tocsin_engine::time::Timestamp;
 use tocsin_engine::windows::Reading;
 
+use super::super::dispatch::change::label_name;
 use super::super::status::{RuleEntry, Status};
 use super::status_name;
 
@@ -297,11 +298,6 @@ fn number(reading: Reading) -> String {
     let (digits, exponent) = text.split_once('e').expect("the format writes an exponent");
     let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
     format!("{digits}e{sign}{exponent:0>2}")
-}
-
-/// A name of a key as the name of a label: letters, digits and underscores.
-pub fn label_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
 #[cfg(test)]

@@ -130,10 +130,12 @@ fn alert(rule: &str, node: &str, state: State, since_ms: i64) -> AlertReport {
         severity: Severity::Warning,
         state,
         since,
+        fired_at: (state == State::Firing).then_some(since),
         last_finding_at: since.plus_ms(5_000),
         value: Reading::Int(2000),
         limit: Reading::Float(60.5),
         summary: format!("{ADDRESS} sent <img src=x onerror=alert(1)>"),
+        evidence: Default::default(),
     }
 }
 

@@ -8,10 +8,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tocsin_proto::pb::notification::Evidence;
 
 use crate::rules::Finding;
 use crate::time::Timestamp;
 use crate::windows::key::Key;
+
+mod trail;
+
+pub use trail::{Measure, POINTS_MAX, Telling};
+
+use trail::Trail;
 
 /// State of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +56,8 @@ pub struct Alert {
     pub state: State,
     /// First finding.
     pub since: Timestamp,
+    /// When it entered firing, if it fires.
+    pub fired_at: Option<Timestamp>,
     /// Newest finding.
     pub last_finding_at: Timestamp,
     /// The newest finding.
@@ -57,6 +66,42 @@ pub struct Alert {
     pub holds: bool,
     /// When the script last put the finding together.
     told_at: Timestamp,
+    trail: Trail,
+}
+
+impl Alert {
+    /// The rule holds at this instant. Returns the state the alert entered, if it entered one.
+    fn hold(&mut self, at: Timestamp, timing: Timing) -> Option<State> {
+        self.last_finding_at = at;
+        self.holds = true;
+        let has_lasted = at.ms_since(self.since) >= timing.pending_for.as_millis() as i64;
+        if self.state == State::Firing || !has_lasted {
+            return None;
+        }
+        (self.state, self.fired_at) = (State::Firing, Some(at));
+        Some(State::Firing)
+    }
+
+    /// When it began to fire; the first finding while it is pending.
+    pub fn began_at(&self) -> Timestamp {
+        self.fired_at.unwrap_or(self.since)
+    }
+
+    /// What its values are.
+    pub fn measure(&self) -> &Measure {
+        &self.trail.measure
+    }
+
+    /// What was measured over time, in at most [`POINTS_MAX`] points: what the window shows of the time before the first
+    /// finding, then each finding the script told.
+    pub fn evidence(&self) -> Evidence {
+        self.trail.evidence()
+    }
+
+    /// Notes what is measured although no script told it.
+    pub fn note_value(&mut self, at: Timestamp, value: f64) {
+        self.trail.push(at, value, self.finding.limit.number());
+    }
 }
 
 /// The alerts of one rule on one node, by key.
@@ -67,36 +112,32 @@ pub struct Alerts {
 
 impl Alerts {
     /// A finding for a key. Returns the state the alert entered, if it entered one.
-    pub fn refresh(&mut self, key: Key, finding: Finding, at: Timestamp, timing: Timing) -> Option<State> {
+    pub fn refresh(&mut self, key: Key, telling: Telling, at: Timestamp, timing: Timing) -> Option<State> {
         let is_new = !self.active.contains_key(&key);
         let alert = self.active.entry(key).or_insert_with(|| Alert {
             state: State::Pending,
             since: at,
+            fired_at: None,
             last_finding_at: at,
-            finding: finding.clone(),
+            finding: telling.finding.clone(),
             holds: true,
             told_at: at,
+            trail: Trail::before(&telling, at),
         });
+        alert.trail.tell(&telling, at, alert.since);
         alert.told_at = at;
-        alert.last_finding_at = at;
-        alert.finding = finding;
-        alert.holds = true;
-        let has_lasted = at.ms_since(alert.since) >= timing.pending_for.as_millis() as i64;
-        if alert.state == State::Pending && has_lasted {
-            alert.state = State::Firing;
-            return Some(State::Firing);
-        }
-        is_new.then_some(State::Pending)
+        alert.finding = telling.finding;
+        alert.hold(at, timing).or(is_new.then_some(State::Pending))
     }
 
     /// Nothing changed for a key since the rule last looked: what it found then still holds. Returns the state the
-    /// alert entered, if it entered one, with its finding.
-    pub fn keep(&mut self, key: &Key, at: Timestamp, timing: Timing) -> Option<(State, Finding)> {
-        let alert = self.active.get(key).filter(|alert| alert.holds)?;
-        let (finding, told_at) = (alert.finding.clone(), alert.told_at);
-        let entered = self.refresh(key.clone(), finding.clone(), at, timing);
-        self.active.get_mut(key).expect("just refreshed").told_at = told_at;
-        entered.map(|state| (state, finding))
+    /// alert entered, if it entered one.
+    pub fn keep(&mut self, key: &Key, at: Timestamp, timing: Timing) -> Option<State> {
+        let alert = self.active.get_mut(key).filter(|alert| alert.holds)?;
+        let entered = alert.hold(at, timing)?;
+        // What fires is shown up to the instant it began to.
+        alert.trail.note(&alert.finding, at);
+        Some(entered)
     }
 
     /// The rule certainly still holds for a key: if its alert is firing and its finding is younger than this, the
@@ -116,6 +157,25 @@ impl Alerts {
     pub fn release(&mut self, key: &Key) {
         if let Some(alert) = self.active.get_mut(key) {
             alert.holds = false;
+        }
+    }
+
+    /// Measures the firing alerts of which nothing was noted for so long; `value` says what is measured of one now, if that
+    /// can be known. So it shows what became of them, also when the rule finds nothing any more.
+    pub fn note_values(
+        &mut self,
+        now: Timestamp,
+        every_ms: i64,
+        value: impl Fn(&Key, &Measure) -> Option<f64>,
+    ) {
+        let is_due = |alert: &Alert| {
+            alert.state == State::Firing
+                && alert.trail.last_at().is_some_and(|last| now.ms_since(last) >= every_ms)
+        };
+        for (key, alert) in self.active.iter_mut().filter(|(_, alert)| is_due(alert)) {
+            if let Some(value) = value(key, &alert.trail.measure) {
+                alert.note_value(now, value);
+            }
         }
     }
 
@@ -179,8 +239,10 @@ mod tests {
     use super::*;
     use crate::windows::Reading;
 
-    fn finding() -> Finding {
-        Finding { value: Reading::Int(1), limit: Reading::Int(0), summary: "x".into(), node: None }
+    fn telling() -> Telling {
+        let finding =
+            Finding { value: Reading::Int(1), limit: Reading::Int(0), summary: "x".into(), node: None };
+        Telling { finding, measure: Measure::default(), series: Vec::new() }
     }
 
     /// Findings at these seconds, ticks every 5 s: the states entered, with their seconds.
@@ -193,7 +255,7 @@ mod tests {
         for second in (0..100).step_by(5) {
             let now = Timestamp::from_unix_s(second);
             if findings_s.contains(&second) {
-                let state = alerts.refresh(Key::default(), finding(), now, timing);
+                let state = alerts.refresh(Key::default(), telling(), now, timing);
                 entered.extend(state.map(|state| (second, state)));
             }
             entered.extend(alerts.settle(now, timing).iter().map(|_| (second, State::Resolved)));

@@ -1,0 +1,109 @@
+//! Alerts of the engine as dispatch sees them: labels and annotations from rule, node and key.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tocsin_engine::alerts::State;
+use tocsin_engine::dispatch::alert::{AlertChange, AlertState, Labels};
+use tocsin_engine::engine::{AlertReport, Library};
+use tocsin_engine::rules::header::Header;
+use tocsin_engine::rules::{Severity, Status};
+use tocsin_engine::timeline::{AlertKey, Change};
+use tocsin_engine::windows::Reading;
+
+/// What alerts need of rules, also of rules that are no longer there: their alerts still resolve.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    rules: BTreeMap<Arc<str>, (Status, Header)>,
+}
+
+impl Catalogue {
+    /// Notes the rules now loaded.
+    pub fn learn(&mut self, library: &Library) {
+        for rule in library.rules() {
+            let known = (rule.definition.status, rule.header.clone());
+            self.rules.insert(rule.name.as_str().into(), known);
+        }
+    }
+
+    /// A change for dispatch; none for alerts that are only pending.
+    pub fn change(&self, change: &Change) -> Option<AlertChange> {
+        let state = match change.state {
+            State::Pending => return None,
+            State::Firing => AlertState::Firing,
+            State::Resolved => AlertState::Resolved,
+        };
+        Some(AlertChange {
+            at: change.at,
+            state,
+            labels: self.labels(&change.rule, &change.node, &change.key, change.severity),
+            annotations: self.annotations(&change.rule, &change.summary),
+            starts_at: change.since,
+            value: number(change.value),
+            limit: number(change.limit),
+            evidence: change.evidence.clone(),
+        })
+    }
+
+    /// An alert that fires, with its newest values; none if it is only pending.
+    pub fn firing(&self, report: &AlertReport) -> Option<AlertChange> {
+        if report.state != State::Firing {
+            return None;
+        }
+        Some(AlertChange {
+            at: report.last_finding_at,
+            state: AlertState::Firing,
+            labels: self.labels(&report.rule, &report.node, &report.key, report.severity),
+            annotations: self.annotations(&report.rule, &report.summary),
+            starts_at: report.fired_at.unwrap_or(report.since),
+            value: number(report.value),
+            limit: number(report.limit),
+            evidence: report.evidence.clone(),
+        })
+    }
+
+    fn labels(&self, rule: &Arc<str>, node: &str, key: &AlertKey, severity: Severity) -> Labels {
+        let mut labels: Labels = key.parts().map(|(name, text)| (label_name(name), text)).collect();
+        // Those that everybody matches on come last: a key of the same name does not hide them.
+        labels.insert("alertname".to_string(), rule.to_string());
+        labels.insert("node".to_string(), node.to_string());
+        labels.insert("severity".to_string(), severity.to_string());
+        if let Some((status, _)) = self.rules.get(rule) {
+            let status = match status {
+                Status::Stable => "stable",
+                Status::Experimental => "experimental",
+            };
+            labels.insert("status".to_string(), status.to_string());
+        }
+        labels
+    }
+
+    fn annotations(&self, rule: &Arc<str>, summary: &str) -> Labels {
+        let mut annotations = Labels::from([("summary".to_string(), summary.to_string())]);
+        let Some((_, header)) = self.rules.get(rule) else { return annotations };
+        for (name, text) in [
+            ("why", &header.why),
+            ("false_positives", &header.false_positives),
+            ("runbook", &header.remedy),
+            ("references", &header.references),
+        ] {
+            if !text.is_empty() {
+                annotations.insert(name.to_string(), text.clone());
+            }
+        }
+        annotations
+    }
+}
+
+fn number(reading: Reading) -> Option<f64> {
+    match reading {
+        Reading::Nothing => None,
+        Reading::Int(value) => Some(value as f64),
+        Reading::Float(value) => Some(value),
+    }
+}
+
+/// A name of a key as the name of a label: letters, digits and underscores.
+pub fn label_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}

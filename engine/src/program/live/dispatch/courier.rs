@@ -1,0 +1,89 @@
+//! The task of one receiver: makes one attempt at a time and says what came of it.
+
+use std::sync::Arc;
+
+use tocsin_notifiers::redact::{Redact, redacted};
+use tocsin_notifiers::{ATTEMPT_MAX, Delivery, Failure, Notifier, NotifyError, Receipt, ReceiverConfig};
+use tocsin_proto::pb::notification::Notification;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+/// A receiver and how it is reached.
+#[derive(Clone)]
+pub struct Address {
+    /// Its name.
+    pub name: String,
+    /// `matrix`, `email`, `webhook` or `alertmanager`.
+    pub integration: &'static str,
+    redact: Redact,
+    notifier: Arc<dyn Notifier>,
+}
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub struct Attempted {
+    /// Place of the receiver in the configuration.
+    pub receiver: usize,
+    /// What was to be delivered.
+    pub id: String,
+    /// Its thread.
+    pub thread: String,
+    /// What the destination said.
+    pub result: Result<Receipt, NotifyError>,
+}
+
+impl Address {
+    /// The receiver of a configuration. The error says what is wrong with that.
+    pub fn new(config: &ReceiverConfig) -> Result<Self, String> {
+        Ok(Address {
+            name: config.name.clone(),
+            integration: config.integration(),
+            redact: config.redact,
+            notifier: config.notifier()?.into(),
+        })
+    }
+
+    /// Makes one attempt, which ends in time whatever the notifier does.
+    pub async fn attempt(
+        &self,
+        notification: Notification,
+        first: Option<Receipt>,
+    ) -> Result<Receipt, NotifyError> {
+        let notifier = self.notifier.clone();
+        let delivery = Delivery { notification: redacted(notification, self.redact), first };
+        let mut attempt = tokio::spawn(async move { notifier.notify(&delivery).await });
+        let failed =
+            |failure, text: String| Err(NotifyError { failure, can_retry: true, retry_after: None, text });
+        match tokio::time::timeout(ATTEMPT_MAX, &mut attempt).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => {
+                failed(Failure::Other, "the notifier failed, which is a mistake of ours".to_string())
+            }
+            Err(_) => {
+                attempt.abort();
+                failed(Failure::Timeout, format!("nothing came of it within {} s", ATTEMPT_MAX.as_secs()))
+            }
+        }
+    }
+
+    /// Starts the task. What is given to it is attempted in order; it ends when nothing more can come.
+    pub fn start(
+        &self,
+        place: usize,
+        runtime: &Handle,
+        results: mpsc::Sender<Attempted>,
+    ) -> mpsc::Sender<(Notification, Option<Receipt>)> {
+        let (deliveries, mut waiting) = mpsc::channel::<(Notification, Option<Receipt>)>(1);
+        let address = self.clone();
+        runtime.spawn(async move {
+            while let Some((notification, first)) = waiting.recv().await {
+                let (id, thread) = (notification.id.clone(), notification.thread.clone());
+                let result = address.attempt(notification, first).await;
+                if results.send(Attempted { receiver: place, id, thread, result }).await.is_err() {
+                    return;
+                }
+            }
+        });
+        deliveries
+    }
+}

@@ -1,0 +1,75 @@
+//! Who is told and how, as the configuration says it: `[dispatch]` and `[[receiver]]`, checked.
+
+use tocsin_engine::dispatch::routing::{RateLimit, Receiver, Routing, Written};
+use tocsin_notifiers::ReceiverConfig;
+
+use super::courier::Address;
+
+/// All that dispatch needs of the configuration.
+pub struct Plan {
+    /// Who is told of what.
+    pub routing: Routing,
+    /// The receivers, in the order of the configuration.
+    pub addresses: Vec<Address>,
+}
+
+impl Plan {
+    /// Checks both tables against each other; none if there are neither. All that is wrong is returned at once.
+    pub fn new(written: Option<&Written>, receivers: &[ReceiverConfig]) -> Result<Option<Plan>, Vec<String>> {
+        let Some(written) = written else {
+            if receivers.is_empty() {
+                return Ok(None);
+            }
+            return Err(vec![
+                "[dispatch.route] is missing, expected one with the name of a [[receiver]]".to_string(),
+            ]);
+        };
+        tocsin_notifiers::choose_cryptography();
+        let mut wrong = Vec::new();
+        let mut names: Vec<&str> = receivers.iter().map(|receiver| receiver.name.as_str()).collect();
+        names.sort_unstable();
+        for twice in names.windows(2).filter(|pair| pair[0] == pair[1]) {
+            wrong.push(format!(
+                "[[receiver]] name = {:?} is there twice, expected a name of its own for each",
+                twice[0]
+            ));
+        }
+        if names.iter().any(|name| name.is_empty()) {
+            wrong
+                .push("[[receiver]] name is empty, expected a name for routes, logs and metrics".to_string());
+        }
+        let mut addresses = Vec::new();
+        for receiver in receivers {
+            match Address::new(receiver) {
+                Ok(address) => addresses.push(address),
+                Err(error) => wrong.push(format!("[[receiver]]: {error}")),
+            }
+        }
+        match Routing::new(written.clone(), receivers.iter().map(known).collect()) {
+            Ok(routing) if wrong.is_empty() => Ok(Some(Plan { routing, addresses })),
+            Ok(_) => Err(wrong),
+            Err(errors) => {
+                wrong.extend(errors);
+                Err(wrong)
+            }
+        }
+    }
+
+    /// Name of the receiver at the root, which is told of the program's own trouble.
+    pub fn root(&self) -> String {
+        let root = self.routing.route.receiver.clone();
+        root.or_else(|| self.addresses.first().map(|address| address.name.clone())).unwrap_or_default()
+    }
+}
+
+/// What dispatch must know of a receiver.
+fn known(receiver: &ReceiverConfig) -> Receiver {
+    Receiver {
+        name: receiver.name.clone(),
+        wakes: receiver.wakes,
+        send_resolved: receiver.send_resolved,
+        rate_limit: receiver
+            .rate_limit
+            .map(|limit| RateLimit { notifications: limit.notifications, per: limit.per }),
+    }
+}

@@ -1,0 +1,94 @@
+//! How the engine's thread tells dispatch what alerts do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tocsin_engine::dispatch::alert::AlertChange;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Changes on their way at most; beyond that the engine waits.
+const ON_THE_WAY_MAX: usize = 1024;
+/// Time between two looks for room.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What dispatch is told by the engine.
+#[derive(Debug)]
+pub enum Told {
+    /// An alert fired or resolved.
+    Changed {
+        /// What it did.
+        change: AlertChange,
+        /// False if it is done again after a restart.
+        is_new: bool,
+    },
+    /// Newer values of some that fire.
+    Refreshed(Vec<AlertChange>),
+    /// All that fire, after a restart or a reload.
+    Reconciled(Vec<AlertChange>),
+}
+
+/// The engine's end of the line.
+#[derive(Debug)]
+pub struct Teller {
+    line: mpsc::Sender<Told>,
+    told: u64,
+    committed: Arc<AtomicU64>,
+}
+
+/// The end of dispatch.
+#[derive(Debug)]
+pub struct Listener {
+    /// What is told.
+    pub line: mpsc::Receiver<Told>,
+    /// How much of it is stored.
+    pub committed: Arc<AtomicU64>,
+}
+
+/// A line from the engine to dispatch.
+pub fn line() -> (Teller, Listener) {
+    let (sender, receiver) = mpsc::channel(ON_THE_WAY_MAX);
+    let committed = Arc::new(AtomicU64::new(0));
+    (Teller { line: sender, told: 0, committed: committed.clone() }, Listener { line: receiver, committed })
+}
+
+impl Teller {
+    /// Tells; waits where dispatch is behind. False if dispatch has ended.
+    pub fn tell(&mut self, mut told: Told) -> bool {
+        loop {
+            match self.line.try_send(told) {
+                Ok(()) => break,
+                Err(TrySendError::Full(back)) => told = back,
+                Err(TrySendError::Closed(_)) => return false,
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        self.told += 1;
+        true
+    }
+
+    /// Tells what may be left out where dispatch is behind.
+    pub fn mention(&mut self, told: Told) {
+        if self.line.capacity() > ON_THE_WAY_MAX / 2 && self.line.try_send(told).is_ok() {
+            self.told += 1;
+        }
+    }
+
+    /// True if all that was told is stored.
+    pub fn is_committed(&self) -> bool {
+        self.committed.load(Ordering::Acquire) == self.told
+    }
+
+    /// Waits until all that was told is stored; false if it is not within `patience`.
+    pub fn wait_committed(&self, patience: Duration) -> bool {
+        let looks = patience.as_millis() / LOOK_EVERY.as_millis();
+        for _ in 0..looks {
+            if self.is_committed() || self.line.is_closed() {
+                break;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        self.is_committed()
+    }
+}
