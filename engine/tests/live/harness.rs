@@ -40,15 +40,41 @@ impl Tocsin {
         tocsin
     }
 
+    /// Starts `tocsin run` as a shell does that has files end where they may not grow, in place of the program.
+    #[track_caller]
+    pub fn run_below_limits(config: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("tocsin").tempdir().expect("a folder");
+        let mut tocsin = Tocsin { folder, command: "run", process: None, http: free_port() };
+        tocsin.configure(config);
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "trap '' XFSZ; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_tocsin"),
+            "run",
+            "--config",
+        ]);
+        command.arg(tocsin.folder.path().join("tocsin.toml"));
+        tocsin.process = Some(Process::start(&mut command, &tocsin.log_file()));
+        eventually(PATIENCE, "tocsin to be ready", || tocsin.get("/-/ready").ok());
+        tocsin
+    }
+
     /// Writes the configuration, which counts from the next start on.
     pub fn configure(&self, config: &str) {
+        self.configure_http("", config);
+    }
+
+    /// The same, with options of table `[http]` of their own.
+    pub fn configure_http(&self, http: &str, config: &str) {
         let rules = if config.contains("[rules]") {
             String::new()
         } else {
             format!("[rules]\npaths = [{:?}]\n", root().join("rules").display().to_string())
         };
         let text = format!(
-            "data = {:?}\n[http]\nlisten = \"127.0.0.1:{}\"\n{rules}{config}",
+            "data = {:?}\n[http]\nlisten = \"127.0.0.1:{}\"\n{http}\n{rules}{config}",
             self.data().display().to_string(),
             self.http
         );
@@ -58,9 +84,7 @@ impl Tocsin {
     /// Starts it anew with the same data.
     #[track_caller]
     pub fn start_again(&mut self) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
-        command.args(self.command.split(' ')).arg("--config").arg(self.folder.path().join("tocsin.toml"));
-        self.process = Some(Process::start(&mut command, &self.log_file()));
+        self.start_unwatched();
         if !self.command.starts_with("extract") {
             eventually(PATIENCE, "tocsin to be ready", || {
                 let process = self.process.as_mut().expect("just started");
@@ -70,6 +94,14 @@ impl Tocsin {
                 self.get("/-/ready").is_ok().then_some(())
             });
         }
+    }
+
+    /// Starts it anew with the same data and does not wait until it is ready.
+    #[track_caller]
+    pub fn start_unwatched(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tocsin"));
+        command.args(self.command.split(' ')).arg("--config").arg(self.folder.path().join("tocsin.toml"));
+        self.process = Some(Process::start(&mut command, &self.log_file()));
     }
 
     /// Another live command from the next start on.
@@ -115,6 +147,15 @@ impl Tocsin {
     pub fn get(&self, path: &str) -> Result<String, String> {
         let url = format!("http://127.0.0.1:{}{path}", self.http);
         let mut answer = ureq::get(url).call().map_err(|error| error.to_string())?;
+        answer.body_mut().read_to_string().map_err(|error| error.to_string())
+    }
+
+    /// Writes JSON to its HTTP interface.
+    pub fn post(&self, path: &str, token: &str, body: &Value) -> Result<String, String> {
+        let url = format!("http://127.0.0.1:{}{path}", self.http);
+        let request = ureq::post(url).header("Authorization", format!("Bearer {token}"));
+        let request = request.header("Content-Type", "application/json");
+        let mut answer = request.send(body.to_string()).map_err(|error| error.to_string())?;
         answer.body_mut().read_to_string().map_err(|error| error.to_string())
     }
 

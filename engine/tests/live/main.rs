@@ -2,10 +2,15 @@
 
 #![allow(clippy::disallowed_methods)]
 
+mod dispatch_faults;
+mod dispatch_log;
+mod dispatch_restarts;
 mod end_to_end;
 mod garbage;
 mod harness;
 mod nats;
+mod peers;
+mod receiver;
 mod reload;
 mod restarts;
 mod site;

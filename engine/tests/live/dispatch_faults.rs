@@ -1,0 +1,247 @@
+//! Kills at random moments while many alerts fire and resolve and the receivers fail: nothing that was decided is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tocsin_testing::eventually;
+
+use crate::dispatch_log::{Reason, notifications, reasons};
+use crate::harness::Tocsin;
+use crate::peers::Peers;
+use crate::receiver::{Mood, Random, Receiver};
+
+const KILLS: u64 = 200;
+const ALERTS: u64 = 1000;
+/// Time in which each alert fires once.
+const ROUND: Duration = Duration::from_secs(70);
+const ROUNDS: u32 = 2;
+/// How long each peer speaks.
+const SPEAKS_FOR: Duration = Duration::from_secs(3);
+/// How long it may take until all is told once nothing fails any more.
+const DRAINED_WITHIN: Duration = Duration::from_secs(180);
+/// Names of the receivers: one is told of each alert on its own, one of all together.
+const RECEIVERS: [&str; 2] = ["each", "all"];
+
+/// One change of the timeline, as receivers see it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Told {
+    alert: String,
+    starts_at_ms: i64,
+    status: String,
+}
+
+fn config(peers: &Peers, receivers: &[Receiver; 2]) -> String {
+    let mut text = peers.config();
+    text += "[dispatch.flapping]\nchanges = 0\n\
+             [dispatch.route]\nreceiver = \"all\"\ngroup_by = [\"alertname\"]\ngroup_wait = \"200ms\"\n\
+             group_interval = \"1s\"\nrepeat_interval = \"4h\"\n\
+             [[dispatch.route.routes]]\nreceiver = \"each\"\ngroup_by = [\"...\"]\ncontinue = true\n\
+             [[dispatch.route.routes]]\nreceiver = \"all\"\n";
+    for (name, receiver) in RECEIVERS.iter().zip(receivers) {
+        text += &format!(
+            "[[receiver]]\nname = {name:?}\n[receiver.webhook]\nurl = {:?}\ntimeout = \"1s\"\n",
+            receiver.url()
+        );
+    }
+    text
+}
+
+/// The peers that speak at a moment: each for a while in each round, in turn.
+fn speaking(at: Duration) -> impl Iterator<Item = u64> {
+    (0..ALERTS).filter(move |peer| {
+        let begins = ROUND.mul_f64(*peer as f64 / ALERTS as f64);
+        (0..ROUNDS).any(|round| {
+            let begins = begins + ROUND * round;
+            at >= begins && at < begins + SPEAKS_FOR
+        })
+    })
+}
+
+/// Kills and starts it again until enough was killed and all peers have spoken.
+fn kill_at_random(tocsin: &mut Tocsin, random: &mut Random, is_over: &AtomicBool) -> u64 {
+    let mut kills = 0;
+    while kills < KILLS || !is_over.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(random.below(1300)));
+        tocsin.kill();
+        kills += 1;
+        tocsin.start_unwatched();
+    }
+    kills
+}
+
+/// The alert of a change, as Alertmanager names it: FNV-1a over its labels in order of names.
+fn fingerprint(change: &Value) -> String {
+    let text = |name: &str| change[name].as_str().expect("text").to_string();
+    let labels = [
+        ("alertname", text("rule")),
+        ("node", text("node")),
+        ("peer_id", change["key"]["peer_id"].to_string()),
+        ("severity", text("severity")),
+        ("status", "stable".to_string()),
+    ];
+    let bytes =
+        labels.iter().flat_map(|(name, value)| name.bytes().chain([0xff]).chain(value.bytes()).chain([0xff]));
+    let hash = bytes.fold(14_695_981_039_346_656_037_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(1_099_511_628_211)
+    });
+    format!("{hash:016x}")
+}
+
+/// What the timeline says that fired and resolved.
+fn changes(tocsin: &Tocsin) -> Vec<Told> {
+    let mut since = BTreeMap::new();
+    let mut changes = Vec::new();
+    for change in tocsin.timeline() {
+        let (alert, at_ms) = (fingerprint(&change), change["at_ms"].as_i64().expect("a number"));
+        let status = change["state"].as_str().expect("text").to_string();
+        match status.as_str() {
+            "firing" => _ = since.insert(alert.clone(), at_ms),
+            "resolved" => {}
+            _ => continue,
+        }
+        let starts_at_ms = since[&alert];
+        changes.push(Told { alert, starts_at_ms, status });
+    }
+    changes
+}
+
+/// What a receiver was told.
+fn told(receiver: &Receiver) -> BTreeSet<Told> {
+    let mut told = BTreeSet::new();
+    for arrived in receiver.arrived() {
+        for alert in arrived.json()["alerts"].as_array().expect("alerts") {
+            let text = |name: &str| alert[name].as_str().expect("text").to_string();
+            let starts_at: jiff::Timestamp = text("startsAt").parse().expect("an instant");
+            told.insert(Told {
+                alert: text("fingerprint"),
+                starts_at_ms: starts_at.as_millisecond(),
+                status: text("status"),
+            });
+        }
+    }
+    told
+}
+
+/// Changes that a receiver was not told, and that no decision explains.
+fn missing(changes: &[Told], name: &str, told: &BTreeSet<Told>, reasons: &[Reason]) -> Vec<Told> {
+    let why: BTreeSet<(&str, i64)> = reasons
+        .iter()
+        .filter(|reason| reason.receiver == name || reason.receiver.is_empty())
+        .filter(|reason| !["fired", "resolved", "grouped", "notified"].contains(&reason.kind.as_str()))
+        .map(|reason| (reason.alert.as_str(), reason.starts_at_ms))
+        .collect();
+    let is_missing = |change: &&Told| {
+        !told.contains(change) && !why.contains(&(change.alert.as_str(), change.starts_at_ms))
+    };
+    changes.iter().filter(is_missing).cloned().collect()
+}
+
+/// Waits until nothing fires, nothing waits and nothing is missing.
+fn drain(tocsin: &Tocsin, receivers: &[Receiver; 2]) {
+    let began = Instant::now();
+    let mut seen = String::new();
+    loop {
+        let changes = changes(tocsin);
+        let firing = changes.iter().filter(|change| change.status == "firing").count();
+        let pending = notifications(tocsin).iter().filter(|stored| stored.state == "pending").count();
+        let reasons = reasons(tocsin);
+        let missing: Vec<Told> = RECEIVERS
+            .iter()
+            .zip(receivers)
+            .flat_map(|(name, receiver)| missing(&changes, name, &told(receiver), &reasons))
+            .collect();
+        let open = 2 * firing - changes.len();
+        if open == 0 && pending == 0 && missing.is_empty() {
+            return;
+        }
+        let state = format!(
+            "{open} fire, {pending} wait, {} are missing, such as {:?}",
+            missing.len(),
+            missing.first()
+        );
+        if began.elapsed() > DRAINED_WITHIN {
+            panic!("not drained: {state} (before: {seen})\n{}", tail(&tocsin.log()));
+        }
+        seen = state;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+/// Each decided notification arrived; those that arrived more than once are the same. Returns deliveries and repeats.
+fn check_arrived(tocsin: &Tocsin, receivers: &[Receiver; 2]) -> (usize, usize) {
+    let stored = notifications(tocsin);
+    let (mut deliveries, mut repeats) = (0, 0);
+    for (name, receiver) in RECEIVERS.iter().zip(receivers) {
+        let mut bodies: BTreeMap<String, String> = BTreeMap::new();
+        for arrived in receiver.arrived() {
+            deliveries += 1;
+            match bodies.get(&arrived.id) {
+                Some(body) => {
+                    repeats += 1;
+                    assert_eq!(*body, arrived.body, "{name}: {} differs", arrived.id);
+                }
+                None => _ = bodies.insert(arrived.id, arrived.body),
+            }
+        }
+        let taken: BTreeSet<String> = receiver.taken().into_iter().map(|arrived| arrived.id).collect();
+        for notification in stored.iter().filter(|stored| stored.receiver == *name) {
+            assert_eq!(notification.state, "delivered", "{notification:?}");
+            assert!(taken.contains(&notification.id), "{notification:?} never arrived");
+        }
+        for id in bodies.keys() {
+            let is_stored = stored.iter().any(|stored| stored.id == *id && stored.receiver == *name);
+            assert!(is_stored, "{name}: {id} was sent and is not in the store");
+        }
+    }
+    (deliveries, repeats)
+}
+
+#[test]
+fn nothing_decided_is_lost_by_kills_at_random_moments_while_receivers_fail() {
+    let began = Instant::now();
+    let seed = std::env::var("TOCSIN_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("TOCSIN_SEED={seed} gives the same kills and failures");
+    let receivers = [1, 2].map(|number| Receiver::start(Mood::FailsOneInThree, seed * 3 + number));
+    let peers = Peers::start();
+    let mut tocsin = Tocsin::run(&config(&peers, &receivers));
+    let is_over = AtomicBool::new(false);
+    let kills = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let begin = Instant::now();
+            while begin.elapsed() < ROUND * ROUNDS + SPEAKS_FOR {
+                peers.speak(speaking(begin.elapsed()));
+                std::thread::sleep(Duration::from_millis(250));
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        kill_at_random(&mut tocsin, &mut Random::new(seed), &is_over)
+    });
+    let killed_s = began.elapsed().as_secs();
+    drain(&tocsin, &receivers);
+    tocsin.stop();
+
+    let changes = changes(&tocsin);
+    let alerts: BTreeSet<&str> = changes.iter().map(|change| change.alert.as_str()).collect();
+    let (deliveries, repeats) = check_arrived(&tocsin, &receivers);
+    let failures: u64 = receivers.iter().flat_map(|receiver| receiver.failures().into_values()).sum();
+    println!(
+        "{kills} kills in {killed_s} s, {} alerts, {} changes, {} notifications, {deliveries} deliveries, {repeats} \
+         repeats with the same id and body, {failures} failures of receivers, {} s in all",
+        alerts.len(),
+        changes.len(),
+        notifications(&tocsin).len(),
+        began.elapsed().as_secs()
+    );
+    println!("failures: {:?}", receivers.each_ref().map(Receiver::failures));
+    assert!(kills >= KILLS);
+    assert!(alerts.len() as u64 >= ALERTS * 9 / 10, "only {} alerts fired", alerts.len());
+    eventually(Duration::from_secs(1), "failures", || (failures > 100).then_some(()));
+}
