@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tocsin_proto::pb::notification::{Alert, Evidence, Notification, Point, Reason, Status};
 
 pub use context::{measured, reason_name, summary};
-pub use filters::{duration, escape, links, number, time, wrap};
+pub use filters::{duration, escape, links, number, time, with_links, wrap};
 pub use headline::Headline;
 
 use crate::text::{cut_bytes, line};
