@@ -4,6 +4,7 @@
 
 mod archives;
 mod commands;
+mod dispatch;
 mod evidence;
 mod fleet;
 mod incidents;
