@@ -319,7 +319,7 @@ fn a_configuration_is_checked() {
     for (text, expected) in [
         ("[rules.set]\n\"nobody.mots\" = 2\n", "most"),
         ("[publish]\nurl = \"nats://h\"\npassword_file = \"/nowhere/p\"\n", "publish.password_file"),
-        ("[[receiver]]\nname = \"a\"\n", "exactly one of"),
+        ("[[receiver]]\nname = \"a\"\n[dispatch.route]\nreceiver = \"a\"\n", "exactly one of"),
         ("[http]\nport = 1\n", "port"),
     ] {
         let (code, said) = check(text);

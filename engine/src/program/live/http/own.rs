@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tocsin_engine::dispatch::alert::Fingerprint;
-use tocsin_engine::dispatch::decision::{Decision, DecisionKind};
+use tocsin_engine::dispatch::decision::Decision;
 use tocsin_engine::dispatch::view::AlertView;
 use tocsin_engine::time::Timestamp;
 
@@ -197,29 +197,10 @@ fn decision(decision: &Decision) -> Value {
         "at": at(decision.at),
         "startsAt": at(decision.starts_at),
         "receiver": decision.receiver,
-        "kind": kind_name(decision.kind),
+        "kind": decision.kind.name(),
         "reason": decision.reason,
         "notification": decision.notification,
     })
-}
-
-/// The word of a decision.
-fn kind_name(kind: DecisionKind) -> &'static str {
-    match kind {
-        DecisionKind::Fired => "fired",
-        DecisionKind::Resolved => "resolved",
-        DecisionKind::Grouped => "grouped",
-        DecisionKind::Notified => "notified",
-        DecisionKind::Silenced => "silenced",
-        DecisionKind::Inhibited => "inhibited",
-        DecisionKind::Muted => "muted",
-        DecisionKind::RateLimited => "rate_limited",
-        DecisionKind::Flapping => "flapping",
-        DecisionKind::Acknowledged => "acknowledged",
-        DecisionKind::Escalated => "escalated",
-        DecisionKind::Experimental => "experimental",
-        DecisionKind::Unrouted => "unrouted",
-    }
 }
 
 fn notification(record: &NotificationRecord) -> Value {
