@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tocsin_proto::pb::notification::Evidence;
 
 use crate::time::Timestamp;
@@ -41,6 +42,18 @@ impl std::str::FromStr for Fingerprint {
         number
             .map(Fingerprint)
             .ok_or_else(|| format!("{text:?} is no id of an alert, expected 16 hex digits"))
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -4,27 +4,56 @@
 //! the same inputs give the same notifications with the same ids. Each decision says its reason. What must survive a
 //! restart comes out as rows ([`Row`]), which the program stores in one transaction with the notifications.
 //!
-//! `matcher`, `silence` and `interval` are what routes and silences are made of.
+//! An alert's way: `change` begins its episode and puts it into the groups of its `routes`; when a group is due, `content`
+//! asks inhibition, silences, mutes and flapping what is left to tell; `tell` asks the rate limit and tells it, or holds it
+//! back for a digest; `message` makes the notification. `request` is what people ask for, `stored` and `restore` are the
+//! way to rows and back. `matcher`, `silence` and `interval` are what routes and silences are made of.
+//!
+//! Work for a change does not grow with the number of alerts: timers are a queue, sources of inhibition an index.
 
 pub mod alert;
+mod change;
+mod content;
 pub mod decision;
 pub mod delivery;
+mod flapping;
+mod group;
+mod inhibition;
 pub mod interval;
+mod limit;
 pub mod matcher;
+mod message;
+mod record;
+mod request;
+mod restore;
+mod routes;
 pub mod routing;
 pub mod silence;
+mod stored;
+mod tell;
+mod text;
+mod timers;
 pub mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tocsin_proto::pb::notification::Notification;
 
 use crate::time::Timestamp;
-use alert::{AlertChange, Fingerprint};
+use alert::{AlertChange, AlertState, Fingerprint};
 use decision::Decision;
+use group::{Group, GroupId};
+use inhibition::Inhibition;
+use limit::Bucket;
+use record::Record;
+use routes::Routes;
 use routing::Routing;
-use silence::SilenceDraft;
+use silence::{Silence, SilenceDraft};
+use stored::Unsaved;
+use timers::{Due, Timers};
 use view::View;
+
+pub use message::{LISTED_ALERTS_MAX, REASON_BYTES_MAX};
 
 /// What dispatch is given.
 #[derive(Debug, Clone)]
@@ -80,6 +109,8 @@ pub struct Outcome {
     pub decisions: Vec<Decision>,
     /// State that changed.
     pub rows: Vec<Row>,
+    /// Id of the silence that was made or changed. A change that would alter the past makes another with another id.
+    pub silence: Option<String>,
     /// A request that cannot be met: what was found and what would be right. Nothing changed.
     pub refused: Option<String>,
 }
@@ -110,37 +141,101 @@ pub enum Table {
 #[derive(Debug)]
 pub struct Dispatcher {
     routing: Routing,
+    routes: Routes,
+    alerts: BTreeMap<Fingerprint, Record>,
+    /// Resolved alerts that are only remembered, by when they resolved.
+    resting: BTreeSet<(Timestamp, Fingerprint)>,
+    groups: BTreeMap<GroupId, Group>,
+    silences: BTreeMap<String, Silence>,
+    inhibition: Inhibition,
+    buckets: BTreeMap<String, Bucket>,
+    /// Groups that rate limits hold back, by receiver.
+    held: BTreeMap<String, BTreeSet<GroupId>>,
+    timers: Timers,
+    unsaved: Unsaved,
+    now: Timestamp,
 }
 
 impl Dispatcher {
     /// One that knows of no alert.
     pub fn new(routing: Routing) -> Self {
-        Dispatcher { routing }
+        Dispatcher {
+            routes: Routes::new(&routing),
+            inhibition: Inhibition::new(&routing.inhibit_rules),
+            routing,
+            alerts: BTreeMap::new(),
+            resting: BTreeSet::new(),
+            groups: BTreeMap::new(),
+            silences: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            held: BTreeMap::new(),
+            timers: Timers::default(),
+            unsaved: Unsaved::default(),
+            now: Timestamp::MIN,
+        }
     }
 
-    /// One with the state of a run before. What does not fit the routing any more is said in words, one text each.
+    /// One with the state of a run before. What does not fit the routing any more is said in words, one text each. Rows
+    /// that this changes come out of the next step.
     pub fn restore(routing: Routing, rows: &[Row]) -> (Self, Vec<String>) {
-        let _ = rows;
-        (Dispatcher::new(routing), Vec::new())
+        Dispatcher::from_rows(routing, rows)
     }
 
     /// Advances by one input. `now` is the program's clock and never runs back.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Outcome {
-        let _ = (now, input);
-        Outcome::default()
+        let mut outcome = Outcome::default();
+        self.now = now.max(self.now);
+        // What was due before is told without the input; what the input makes due is told with it.
+        self.attend(&mut outcome);
+        self.take(input, &mut outcome);
+        self.attend(&mut outcome);
+        outcome.rows = self.take_rows();
+        outcome
+    }
+
+    /// All that is due.
+    fn attend(&mut self, outcome: &mut Outcome) {
+        while let Some(due) = self.timers.pop(self.now) {
+            match due {
+                Due::Alert(fingerprint) => self.attend_alert(fingerprint, outcome),
+                Due::Silence(id) => self.forget_silence(&id),
+                Due::Receiver(name) => self.attend_limit(&name, outcome),
+                Due::Group(id) => self.attend_group(&id, outcome),
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input, outcome: &mut Outcome) {
+        let mut is_met = Ok(());
+        match input {
+            Input::Changed(change) => match change.state {
+                AlertState::Firing => self.fire(change, outcome),
+                AlertState::Resolved => self.resolve(&change, outcome),
+            },
+            Input::Refreshed(change) => self.refresh(change, outcome),
+            Input::Reconciled(firing) => self.reconcile(&firing),
+            Input::Tick => {}
+            Input::Silence { id, draft } => {
+                is_met = self.silence(id, draft).map(|id| outcome.silence = Some(id))
+            }
+            Input::ExpireSilence { id } => is_met = self.expire_silence(&id),
+            Input::Acknowledge { fingerprint, by, comment } => {
+                is_met = self.acknowledge(fingerprint, &by, &comment, outcome);
+            }
+            Input::Unacknowledge { fingerprint, by } => {
+                is_met = self.unacknowledge(fingerprint, &by, outcome)
+            }
+        }
+        outcome.refused = is_met.err();
     }
 
     /// When a timer is due next; a `Tick` before that changes nothing.
     pub fn next_due(&self) -> Option<Timestamp> {
-        None
+        self.timers.next()
     }
 
-    /// Everything it knows, for interfaces.
+    /// Everything it knows, for interfaces. Times of silences and mutes are those of `now`.
     pub fn view(&self, now: Timestamp) -> View {
-        View {
-            at: now,
-            receivers: self.routing.receivers.iter().map(|r| r.name.clone()).collect(),
-            ..View::default()
-        }
+        self.look(now)
     }
 }

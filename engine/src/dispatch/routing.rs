@@ -38,7 +38,9 @@ pub struct Written {
     pub flapping: Flapping,
 }
 
-/// One route. What is not given is taken from the route above; at the root these are Alertmanager's defaults.
+/// One route. What is not given is taken from the route above: receiver, `group_by`, the three times, and (other than in
+/// Alertmanager) time intervals and escalation too. At the root these are Alertmanager's defaults: all alerts in one
+/// group, 30s, 5m, 4h.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Route {
@@ -142,11 +144,195 @@ pub struct RateLimit {
     pub per: Span,
 }
 
+/// Steps of escalation of one route.
+const ESCALATIONS_MAX: usize = 16;
+/// Changes that are remembered of an alert.
+const CHANGES_MAX: u32 = 1000;
+/// Notifications a bucket holds.
+const BURST_MAX: u32 = 10_000;
+
 impl Routing {
     /// Checks what is written. All that is wrong is returned at once; each text names the table and key, what was found
     /// and what would be right.
     pub fn new(written: Written, receivers: Vec<Receiver>) -> Result<Routing, Vec<String>> {
         let Written { route, inhibit_rules, time_intervals, flapping } = written;
-        Ok(Routing { route, inhibit_rules, time_intervals, flapping, receivers })
+        let mut wrong = Vec::new();
+        check_receivers(&receivers, &mut wrong);
+        check_intervals(&time_intervals, &mut wrong);
+        check_root(&route, &receivers, &mut wrong);
+        let known = Known {
+            receivers: receivers.iter().map(|receiver| receiver.name.as_str()).collect(),
+            intervals: time_intervals.iter().map(|interval| interval.name.as_str()).collect(),
+        };
+        known.check_route("dispatch.route", &route, &mut wrong);
+        for (place, rule) in inhibit_rules.iter().enumerate() {
+            check_inhibition(&format!("dispatch.inhibit_rules[{place}]"), rule, &mut wrong);
+        }
+        check_flapping(&flapping, &mut wrong);
+        match wrong.is_empty() {
+            true => Ok(Routing { route, inhibit_rules, time_intervals, flapping, receivers }),
+            false => Err(wrong),
+        }
     }
+
+    /// The receiver of a name.
+    pub fn receiver(&self, name: &str) -> Option<&Receiver> {
+        self.receivers.iter().find(|receiver| receiver.name == name)
+    }
+}
+
+/// Names that may be used.
+struct Known<'a> {
+    receivers: Vec<&'a str>,
+    intervals: Vec<&'a str>,
+}
+
+impl Known<'_> {
+    fn check_route(&self, place: &str, route: &Route, wrong: &mut Vec<String>) {
+        if let Some(receiver) = &route.receiver {
+            check_name(&format!("{place}.receiver"), receiver, &self.receivers, wrong);
+        }
+        check_group_by(place, route.group_by.as_deref().unwrap_or_default(), wrong);
+        // A group may tell at once, but it may not tell without end.
+        for (key, span) in
+            [("group_interval", route.group_interval), ("repeat_interval", route.repeat_interval)]
+        {
+            check_span(&format!("{place}.{key}"), span, wrong);
+        }
+        let intervals = [
+            ("mute_time_intervals", &route.mute_time_intervals),
+            ("active_time_intervals", &route.active_time_intervals),
+        ];
+        for (key, names) in intervals {
+            for (at, name) in names.iter().enumerate() {
+                check_name(&format!("{place}.{key}[{at}]"), name, &self.intervals, wrong);
+            }
+        }
+        if route.escalate.len() > ESCALATIONS_MAX {
+            let found = route.escalate.len();
+            wrong.push(format!("{place}.escalate has {found} steps, expected at most {ESCALATIONS_MAX}"));
+        }
+        for (at, step) in route.escalate.iter().enumerate() {
+            check_name(&format!("{place}.escalate[{at}].receiver"), &step.receiver, &self.receivers, wrong);
+            check_span(&format!("{place}.escalate[{at}].after"), Some(step.after), wrong);
+        }
+        for (at, below) in route.routes.iter().enumerate() {
+            self.check_route(&format!("{place}.routes[{at}]"), below, wrong);
+        }
+    }
+}
+
+fn check_name(place: &str, name: &str, known: &[&str], wrong: &mut Vec<String>) {
+    if known.contains(&name) {
+        return;
+    }
+    let names: Vec<String> = known.iter().map(|name| format!("{name:?}")).collect();
+    let right = match names.is_empty() {
+        true => "none, as none is defined".to_string(),
+        false => format!("one of {}", names.join(", ")),
+    };
+    wrong.push(format!("{place} is {name:?}, expected {right}"));
+}
+
+fn check_span(place: &str, span: Option<Span>, wrong: &mut Vec<String>) {
+    if span.is_some_and(|span| span.millis() == 0) {
+        wrong.push(format!("{place} is 0, expected a span longer than nothing, as \"5m\""));
+    }
+}
+
+fn check_group_by(place: &str, labels: &[String], wrong: &mut Vec<String>) {
+    for (at, label) in labels.iter().enumerate() {
+        if label.is_empty() {
+            wrong.push(format!("{place}.group_by[{at}] is empty, expected the name of a label"));
+        }
+        if labels[..at].contains(label) {
+            wrong.push(format!(
+                "{place}.group_by[{at}] is {label:?}, which is there already, expected it once"
+            ));
+        }
+    }
+    if labels.len() > 1 && labels.iter().any(|label| label == "...") {
+        wrong
+            .push(format!("{place}.group_by has \"...\" and labels, expected \"...\" alone or labels alone"));
+    }
+}
+
+fn check_root(route: &Route, receivers: &[Receiver], wrong: &mut Vec<String>) {
+    if route.receiver.is_none() {
+        let names: Vec<String> = receivers.iter().map(|receiver| format!("{:?}", receiver.name)).collect();
+        let names = names.join(", ");
+        wrong.push(format!("dispatch.route.receiver is not there, expected one of {names}"));
+    }
+    if !route.matchers.is_empty() {
+        let found = route.matchers.len();
+        wrong.push(format!(
+            "dispatch.route.matchers has {found}, expected none as the root takes every alert; put them into a \
+             [[dispatch.route.routes]]"
+        ));
+    }
+    if route.r#continue {
+        wrong
+            .push("dispatch.route.continue is true, expected none as nothing is beside the root".to_string());
+    }
+}
+
+fn check_receivers(receivers: &[Receiver], wrong: &mut Vec<String>) {
+    for (at, receiver) in receivers.iter().enumerate() {
+        let name = &receiver.name;
+        if name.is_empty() {
+            wrong.push(format!("receiver[{at}].name is empty, expected a name"));
+        }
+        if receivers[..at].iter().any(|other| other.name == *name) {
+            wrong
+                .push(format!("receiver[{at}].name is {name:?}, which another has, expected one of its own"));
+        }
+        let Some(limit) = receiver.rate_limit else { continue };
+        check_span(&format!("receiver[{at}].rate_limit.per"), Some(limit.per), wrong);
+        if !(1..=BURST_MAX).contains(&limit.notifications) {
+            let found = limit.notifications;
+            wrong.push(format!(
+                "receiver[{at}].rate_limit.notifications is {found}, expected 1 to {BURST_MAX}"
+            ));
+        }
+    }
+}
+
+fn check_intervals(intervals: &[NamedInterval], wrong: &mut Vec<String>) {
+    for (at, interval) in intervals.iter().enumerate() {
+        let (place, name) = (format!("dispatch.time_intervals[{at}].name"), &interval.name);
+        if name.is_empty() {
+            wrong.push(format!("{place} is empty, expected a name"));
+        }
+        if intervals[..at].iter().any(|other| other.name == *name) {
+            wrong.push(format!("{place} is {name:?}, which another has, expected one of its own"));
+        }
+    }
+}
+
+fn check_inhibition(place: &str, rule: &InhibitRule, wrong: &mut Vec<String>) {
+    // Without matchers, any alert would hide all others.
+    for (key, matchers) in
+        [("source_matchers", &rule.source_matchers), ("target_matchers", &rule.target_matchers)]
+    {
+        if matchers.is_empty() {
+            wrong.push(format!("{place}.{key} is empty, expected one matcher or more"));
+        }
+    }
+    if let Some(at) = rule.equal.iter().position(String::is_empty) {
+        wrong.push(format!("{place}.equal[{at}] is empty, expected the name of a label"));
+    }
+}
+
+fn check_flapping(flapping: &Flapping, wrong: &mut Vec<String>) {
+    let changes = flapping.changes;
+    if changes == 0 {
+        return;
+    }
+    if !(2..=CHANGES_MAX).contains(&changes) {
+        wrong.push(format!(
+            "dispatch.flapping.changes is {changes}, expected 2 to {CHANGES_MAX}, or 0 for never"
+        ));
+    }
+    check_span("dispatch.flapping.within", Some(flapping.within), wrong);
+    check_span("dispatch.flapping.calm", Some(flapping.calm), wrong);
 }

@@ -5,6 +5,7 @@
 mod archives;
 mod commands;
 mod evidence;
+mod dispatch;
 mod fleet;
 mod incidents;
 mod live;

@@ -1,0 +1,214 @@
+//! A dispatcher from stored rows, under a routing that may have changed since.
+//!
+//! What a receiver was told is not told again: where a group is gone, what was told moves to the group of the same
+//! receiver that the alert is in now.
+
+use std::collections::BTreeMap;
+
+use crate::time::Timestamp;
+
+use super::alert::Fingerprint;
+use super::group::{Group, GroupId, Thread, Told};
+use super::record::{Membership, Record};
+use super::routing::Routing;
+use super::stored::Restored;
+use super::{Dispatcher, Row};
+
+/// What a receiver was told by a group that is gone.
+struct Gone {
+    receiver: String,
+    thread: Thread,
+    next_flush_at: Timestamp,
+    has_flushed: bool,
+}
+
+impl Dispatcher {
+    pub(super) fn from_rows(routing: Routing, rows: &[Row]) -> (Self, Vec<String>) {
+        let Restored { alerts, groups, silences, buckets, mut notes } = Restored::read(rows);
+        let mut dispatcher = Dispatcher::new(routing);
+        dispatcher.silences = silences;
+        dispatcher.buckets = buckets;
+        dispatcher.alerts = alerts;
+        let gone = dispatcher.restore_groups(groups, &mut notes);
+        let fingerprints: Vec<Fingerprint> = dispatcher.alerts.keys().copied().collect();
+        for fingerprint in &fingerprints {
+            dispatcher.restore_alert(*fingerprint, &gone, &mut notes);
+        }
+        dispatcher.drop_ended();
+        for fingerprint in fingerprints {
+            dispatcher.schedule_alert(fingerprint);
+        }
+        let ids: Vec<GroupId> = dispatcher.groups.keys().cloned().collect();
+        for id in ids {
+            let held: Vec<String> = dispatcher.groups[&id].held.keys().cloned().collect();
+            for receiver in held {
+                dispatcher.held.entry(receiver).or_default().insert(id.clone());
+            }
+            dispatcher.schedule_group(&id);
+        }
+        let names: Vec<String> = dispatcher.held.keys().cloned().collect();
+        names.iter().for_each(|name| dispatcher.schedule_receiver(name));
+        let ids: Vec<String> = dispatcher.silences.keys().cloned().collect();
+        ids.iter().for_each(|id| dispatcher.schedule_silence(id));
+        (dispatcher, notes)
+    }
+
+    /// Keeps the groups whose routes are still there. Returns what the others told, by alert.
+    fn restore_groups(
+        &mut self,
+        groups: BTreeMap<GroupId, Group>,
+        notes: &mut Vec<String>,
+    ) -> BTreeMap<Fingerprint, Vec<Gone>> {
+        let places = self.places();
+        let mut gone: BTreeMap<Fingerprint, Vec<Gone>> = BTreeMap::new();
+        for (id, mut group) in groups {
+            self.drop_unknown(&id, &mut group, notes);
+            if let Some(place) = places.get(&id) {
+                group.route = *place;
+                self.groups.insert(id, group);
+                continue;
+            }
+            notes.push(format!("group {} of {} is dropped: its route is gone", id.key, id.receiver));
+            self.unsaved.groups.insert(id);
+            for (receiver, thread) in group.threads {
+                for fingerprint in thread.told.keys() {
+                    gone.entry(*fingerprint).or_default().push(Gone {
+                        receiver: receiver.clone(),
+                        thread: thread.clone(),
+                        next_flush_at: group.next_flush_at,
+                        has_flushed: group.has_flushed,
+                    });
+                }
+            }
+        }
+        gone
+    }
+
+    /// Where the groups that alerts are in now have their routes.
+    fn places(&self) -> BTreeMap<GroupId, usize> {
+        let mut places = BTreeMap::new();
+        for record in self.alerts.values().filter(|record| !record.memberships.is_empty()) {
+            for (id, place) in self.ids(record) {
+                places.entry(id).or_insert(place);
+            }
+        }
+        places
+    }
+
+    fn ids(&self, record: &Record) -> Vec<(GroupId, usize)> {
+        let places = self.routes.matching(&record.labels).into_iter();
+        let ids = places.map(|place| {
+            let settings = self.routes.at(place);
+            let labels = settings.group_labels(&record.labels);
+            (GroupId { key: settings.group_key(&labels), receiver: settings.receiver.clone() }, place)
+        });
+        ids.collect()
+    }
+
+    /// Receivers that are gone, and alerts that could not be read.
+    fn drop_unknown(&mut self, id: &GroupId, group: &mut Group, notes: &mut Vec<String>) {
+        let before = (group.threads.len(), group.held.len());
+        let routing = &self.routing;
+        group.threads.retain(|name, _| {
+            let is_known = routing.receiver(name).is_some();
+            if !is_known {
+                notes.push(format!("what {name} was told of {} is dropped: that receiver is gone", id.key));
+            }
+            is_known
+        });
+        group.held.retain(|name, _| routing.receiver(name).is_some());
+        let mut lost = 0;
+        for thread in group.threads.values_mut() {
+            let known = thread.told.len();
+            thread.told.retain(|fingerprint, _| self.alerts.contains_key(fingerprint));
+            lost += known - thread.told.len();
+        }
+        group.threads.retain(|_, thread| !thread.told.is_empty());
+        if lost > 0 || before != (group.threads.len(), group.held.len()) {
+            self.unsaved.groups.insert(id.clone());
+        }
+    }
+
+    /// Puts an alert back into its groups, and into those of routes that are new.
+    fn restore_alert(
+        &mut self,
+        fingerprint: Fingerprint,
+        gone: &BTreeMap<Fingerprint, Vec<Gone>>,
+        notes: &mut Vec<String>,
+    ) {
+        self.match_silences(fingerprint);
+        let Some(record) = self.alerts.get(&fingerprint) else { return };
+        if record.fires() {
+            self.inhibition.add(fingerprint, &record.labels);
+        }
+        let before = record.memberships.clone();
+        if before.is_empty() && !record.fires() {
+            return;
+        }
+        let ids = self.ids(record);
+        let told_before = gone.get(&fingerprint).map(Vec::as_slice).unwrap_or_default();
+        let mut memberships: Vec<Membership> = Vec::new();
+        for (id, place) in &ids {
+            if memberships.iter().any(|membership| membership.group == *id) {
+                continue;
+            }
+            let old = before.iter().find(|membership| membership.group == *id);
+            // A resolved alert has nothing to do in a group that did not know it, unless its receiver was told of it.
+            let carries = told_before.iter().any(|gone| gone.receiver == id.receiver);
+            let fires = self.alerts.get(&fingerprint).is_some_and(Record::fires);
+            if old.is_none() && !fires && !carries {
+                continue;
+            }
+            let fresh = Membership { group: id.clone(), said: BTreeMap::new() };
+            memberships.push(old.cloned().unwrap_or(fresh));
+            self.enter(fingerprint, id, *place, told_before);
+        }
+        for gone in told_before.iter().filter(|gone| !ids.iter().any(|(id, _)| id.receiver == gone.receiver))
+        {
+            let receiver = &gone.receiver;
+            notes.push(format!(
+                "{receiver} is not told any more of alert {fingerprint}, of which it was told"
+            ));
+        }
+        let is_in = |group: &GroupId| memberships.iter().any(|membership| membership.group == *group);
+        let is_same = before.len() == memberships.len() && before.iter().all(|old| is_in(&old.group));
+        if let Some(record) = self.alerts.get_mut(&fingerprint).filter(|_| !is_same) {
+            record.memberships = memberships;
+            self.unsaved.alerts.insert(fingerprint);
+        }
+    }
+
+    /// An alert enters a group; what the group's receiver was told of it elsewhere counts here.
+    fn enter(&mut self, fingerprint: Fingerprint, id: &GroupId, place: usize, told_before: &[Gone]) {
+        let Some(record) = self.alerts.get(&fingerprint) else { return };
+        let settings = self.routes.at(place);
+        let same = told_before.iter().find(|gone| gone.receiver == id.receiver);
+        let first_flush_at = record.updated_at.plus_ms(settings.group_wait_ms);
+        let group = self.groups.entry(id.clone()).or_insert_with(|| {
+            self.unsaved.groups.insert(id.clone());
+            let mut group = Group::new(settings.group_labels(&record.labels), place, first_flush_at);
+            if let Some(gone) = same {
+                (group.next_flush_at, group.has_flushed) = (gone.next_flush_at, gone.has_flushed);
+            }
+            group
+        });
+        group.members.insert(fingerprint);
+        let Some(gone) = same else { return };
+        let Some(told): Option<&Told> = gone.thread.told.get(&fingerprint) else { return };
+        let Thread { id: thread, number, told_at, .. } = gone.thread.clone();
+        let thread = group.threads.entry(id.receiver.clone()).or_insert(Thread::new(thread, number, told_at));
+        thread.told.entry(fingerprint).or_insert_with(|| told.clone());
+        self.unsaved.groups.insert(id.clone());
+    }
+
+    /// Groups that no alert is in any more.
+    fn drop_ended(&mut self) {
+        let members: BTreeMap<GroupId, Group> = std::mem::take(&mut self.groups);
+        for (id, group) in members {
+            match group.members.is_empty() {
+                true => _ = self.unsaved.groups.insert(id),
+                false => _ = self.groups.insert(id, group),
+            }
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! Groups are looked at, and receivers are told: at once, or in a digest once the rate limit allows it.
+
+use std::collections::BTreeSet;
+
+use tocsin_proto::pb::notification::{Notification, Reason};
+
+use crate::time::Timestamp;
+
+use super::alert::Fingerprint;
+use super::content::{Content, Remark};
+use super::decision::{Decision, DecisionKind};
+use super::group::{Group, GroupId, Thread, Told};
+use super::limit::Bucket;
+use super::message::{Draft, Listed, REASON_BYTES_MAX, common, hash, told_text};
+use super::routing::Receiver;
+use super::timers::Due;
+use super::{Dispatcher, Outcome, text};
+
+/// Groups that a digest names; the others are counted.
+const DIGEST_GROUPS_MAX: usize = 20;
+
+impl Dispatcher {
+    /// The timer of a group is due: it is flushed, or a step of escalation is due.
+    pub(super) fn attend_group(&mut self, id: &GroupId, outcome: &mut Outcome) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let interval_ms = self.routes.at(group.route).group_interval_ms;
+        let is_flush = group.next_flush_at <= self.now;
+        if is_flush {
+            group.next_flush_at = self.now.plus_ms(interval_ms);
+            self.unsaved.next_flushes.insert(id.clone());
+            if !group.has_flushed {
+                group.has_flushed = true;
+                self.unsaved.groups.insert(id.clone());
+            }
+            self.drop_untold(id, outcome);
+        }
+        for receiver in self.receivers_of(id) {
+            self.attend_receiver(id, &receiver, is_flush, outcome);
+        }
+        if is_flush {
+            self.sweep(id);
+        }
+        self.schedule_group(id);
+    }
+
+    /// The route's receiver, and those of its escalation.
+    fn receivers_of(&self, id: &GroupId) -> Vec<Receiver> {
+        let Some(group) = self.groups.get(id) else { return Vec::new() };
+        let steps = self.routes.at(group.route).escalate.iter().map(|step| &step.receiver);
+        let names = [&id.receiver].into_iter().chain(group.threads.keys()).chain(steps);
+        let mut seen = BTreeSet::new();
+        let names = names.filter(|name| seen.insert(name.as_str()));
+        names.filter_map(|name| self.routing.receiver(name)).cloned().collect()
+    }
+
+    /// Inhibition, silences, mutes and flapping decide on the content; then comes the limit, and then it is told.
+    fn attend_receiver(&mut self, id: &GroupId, receiver: &Receiver, is_flush: bool, outcome: &mut Outcome) {
+        let Some(group) = self.groups.get(id) else { return };
+        let mut content = self.content(id, group, receiver);
+        if !is_flush && content.steps.is_empty() {
+            return;
+        }
+        self.remark(id, receiver, &mut content, outcome);
+        if content.reason().is_none() {
+            return;
+        }
+        // What waits for a digest already goes before what comes later.
+        let is_queued = self.held.contains_key(&receiver.name);
+        if is_queued || !self.take_token(receiver) {
+            self.hold(id, receiver, &content, outcome);
+        } else {
+            self.tell(id, receiver, &content, outcome);
+        }
+    }
+
+    /// Says why alerts are not told, and forgets what need not be told.
+    fn remark(&mut self, id: &GroupId, receiver: &Receiver, content: &mut Content, outcome: &mut Outcome) {
+        for remark in content.hidden.drain(..) {
+            self.say(id, &receiver.name, remark, None, outcome);
+        }
+        if content.lapsed.is_empty() {
+            return;
+        }
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let Some(thread) = group.threads.get_mut(&receiver.name) else { return };
+        for fingerprint in &content.lapsed {
+            thread.told.remove(fingerprint);
+        }
+        if thread.told.is_empty() && content.new.is_empty() {
+            group.threads.remove(&receiver.name);
+        }
+        self.unsaved.groups.insert(id.clone());
+    }
+
+    /// A decision for one receiver, if it is news.
+    pub(super) fn say(
+        &mut self,
+        id: &GroupId,
+        receiver: &str,
+        remark: Remark,
+        notification: Option<&str>,
+        outcome: &mut Outcome,
+    ) {
+        let Remark { fingerprint, kind, subject, reason } = remark;
+        let Some(record) = self.alerts.get_mut(&fingerprint) else { return };
+        if !record.is_news(id, receiver, kind, &subject) {
+            return;
+        }
+        self.unsaved.alerts.insert(fingerprint);
+        outcome.decisions.push(Decision {
+            at: self.now,
+            fingerprint,
+            starts_at: record.starts_at,
+            receiver: Some(receiver.to_string()),
+            kind,
+            reason: text::bounded(&reason, REASON_BYTES_MAX),
+            notification: notification.map(str::to_string),
+        });
+    }
+
+    fn take_token(&mut self, receiver: &Receiver) -> bool {
+        let Some(limit) = receiver.rate_limit else { return true };
+        let now = self.now;
+        let bucket = self.buckets.entry(receiver.name.clone()).or_insert_with(|| Bucket::full(limit, now));
+        let is_allowed = bucket.take(limit, now);
+        if is_allowed {
+            self.unsaved.buckets.insert(receiver.name.clone());
+        }
+        is_allowed
+    }
+
+    /// The rate limit holds the group back.
+    fn hold(&mut self, id: &GroupId, receiver: &Receiver, content: &Content, outcome: &mut Outcome) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let since = *group.held.entry(receiver.name.clone()).or_insert_with(|| {
+            self.unsaved.groups.insert(id.clone());
+            self.now
+        });
+        self.held.entry(receiver.name.clone()).or_default().insert(id.clone());
+        self.schedule_receiver(&receiver.name);
+        let at =
+            receiver.rate_limit.and_then(|limit| Some(self.buckets.get(&receiver.name)?.ready_at(limit)));
+        let reason = format!(
+            "the rate limit of {} holds it back since {since}; it is told together with others at {}",
+            limit_text(receiver),
+            at.unwrap_or(self.now)
+        );
+        for listed in [&content.firing, &content.resolved].into_iter().flatten() {
+            let (kind, subject) = (DecisionKind::RateLimited, since.to_string());
+            let remark = Remark { fingerprint: *listed, kind, subject, reason: reason.clone() };
+            self.say(id, &receiver.name, remark, None, outcome);
+        }
+    }
+
+    /// A receiver is told of one group.
+    fn tell(&mut self, id: &GroupId, receiver: &Receiver, content: &Content, outcome: &mut Outcome) {
+        let (Some(group), Some(reason)) = (self.groups.get(id), content.reason()) else { return };
+        let listed = self.listed(group, &receiver.name, content);
+        let thread = group.threads.get(&receiver.name);
+        let (thread, number) = match thread {
+            Some(thread) => (thread.id.clone(), thread.number + 1),
+            None => (self.new_thread(id, receiver, &listed), 1),
+        };
+        let notification = self.notification(Draft {
+            receiver: &receiver.name,
+            group_key: id.key.clone(),
+            group_labels: group.labels.clone(),
+            thread: thread.clone(),
+            number,
+            reason,
+            reason_text: self.reason_text(id, group, receiver, content, reason),
+            listed: &listed,
+        });
+        self.say_told(id, receiver, content, &notification, outcome);
+        self.mark(id, receiver, content, Thread::new(thread, number, self.now));
+        outcome.notifications.push(notification);
+    }
+
+    fn new_thread(&self, id: &GroupId, receiver: &Receiver, listed: &[Listed]) -> String {
+        let now = self.now.unix_ms().to_string();
+        hash(["thread", &receiver.name, &id.key, &now, &told_text(listed)])
+    }
+
+    /// Says of each alert that it is told.
+    fn say_told(
+        &mut self,
+        id: &GroupId,
+        receiver: &Receiver,
+        content: &Content,
+        notification: &Notification,
+        outcome: &mut Outcome,
+    ) {
+        let all: BTreeSet<Fingerprint> =
+            [&content.firing, &content.resolved, &content.flapping, &content.settled]
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect();
+        for fingerprint in all {
+            let kind = if content.escalated.binary_search(&fingerprint).is_ok() {
+                DecisionKind::Escalated
+            } else if content.flapping.binary_search(&fingerprint).is_ok() {
+                DecisionKind::Flapping
+            } else {
+                DecisionKind::Notified
+            };
+            let (subject, reason) = (notification.id.clone(), notification.reason_text.clone());
+            self.say(
+                id,
+                &receiver.name,
+                Remark { fingerprint, kind, subject, reason },
+                Some(&notification.id),
+                outcome,
+            );
+        }
+    }
+
+    /// The receiver knows it now. `thread` is the one it was told in, as it is after that.
+    fn mark(&mut self, id: &GroupId, receiver: &Receiver, content: &Content, thread: Thread) {
+        let now = self.now;
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let Thread { id: thread_id, number, .. } = thread.clone();
+        let thread = group.threads.entry(receiver.name.clone()).or_insert(thread);
+        (thread.id, thread.number, thread.told_at) = (thread_id, number, now);
+        for fingerprint in content.resolved.iter().chain(&content.lapsed) {
+            thread.told.remove(fingerprint);
+        }
+        for fingerprint in [&content.firing, &content.flapping, &content.settled].into_iter().flatten() {
+            let Some(record) = self.alerts.get_mut(fingerprint) else { continue };
+            if record.told_to.insert(receiver.name.clone()) {
+                self.unsaved.alerts.insert(*fingerprint);
+            }
+            if !record.fires() && !record.is_flapping() {
+                thread.told.remove(fingerprint);
+                continue;
+            }
+            let before = thread.told.get(fingerprint);
+            let is_same =
+                |told: &&Told| told.is_flapping || record.is_flapping() || told.starts_at == record.starts_at;
+            let at = before.filter(is_same).map_or(now, |told| told.at);
+            let told = Told { starts_at: record.starts_at, at, is_flapping: record.is_flapping() };
+            thread.told.insert(*fingerprint, told);
+        }
+        if thread.told.is_empty() {
+            group.threads.remove(&receiver.name);
+        }
+        if let Some(own) = group.threads.get_mut(&id.receiver) {
+            for step in &content.steps {
+                let escalated = content
+                    .escalated
+                    .iter()
+                    .filter_map(|fingerprint| Some((*fingerprint, self.alerts.get(fingerprint)?.starts_at)));
+                own.escalated.insert(*step, escalated.collect());
+            }
+        }
+        self.unsaved.groups.insert(id.clone());
+    }
+
+    /// The timer of a receiver is due: its limit allows a notification, which tells all that was held back.
+    pub(super) fn attend_limit(&mut self, name: &str, outcome: &mut Outcome) {
+        let Some(ids) = self.held.get(name).cloned() else { return };
+        let Some(receiver) = self.routing.receiver(name).cloned() else { return };
+        let mut contents = Vec::new();
+        let mut held_since = self.now;
+        for id in &ids {
+            let Some(group) = self.groups.get(id) else { continue };
+            held_since = group.held.get(name).copied().unwrap_or(held_since).min(held_since);
+            let mut content = self.content(id, group, &receiver);
+            self.remark(id, &receiver, &mut content, outcome);
+            if content.reason().is_some() {
+                contents.push((id.clone(), content));
+            }
+        }
+        if !contents.is_empty() && !self.take_token(&receiver) {
+            return self.schedule_receiver(name);
+        }
+        match &contents[..] {
+            [] => {}
+            [(id, content)] => self.tell(id, &receiver, content, outcome),
+            many => self.tell_digest(&receiver, many, held_since, outcome),
+        }
+        self.held.remove(name);
+        for id in &ids {
+            if self.groups.get_mut(id).is_some_and(|group| group.held.remove(name).is_some()) {
+                self.unsaved.groups.insert(id.clone());
+            }
+            self.sweep(id);
+            self.schedule_group(id);
+        }
+    }
+
+    /// One notification tells what was held back of several groups.
+    fn tell_digest(
+        &mut self,
+        receiver: &Receiver,
+        contents: &[(GroupId, Content)],
+        held_since: Timestamp,
+        outcome: &mut Outcome,
+    ) {
+        let mut all = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut threads = Vec::new();
+        for (id, content) in contents {
+            let group = &self.groups[id];
+            let listed = self.listed(group, &receiver.name, content);
+            let thread = group.threads.get(&receiver.name);
+            threads.push(match thread {
+                Some(thread) => Thread::new(thread.id.clone(), thread.number, self.now),
+                None => Thread::new(self.new_thread(id, receiver, &listed), 0, self.now),
+            });
+            all.extend(listed.into_iter().filter(|alert| seen.insert(alert.fingerprint)));
+        }
+        all.sort_by_key(|alert| alert.ends_at.is_some());
+        let now = self.now.unix_ms().to_string();
+        let notification = self.notification(Draft {
+            receiver: &receiver.name,
+            group_key: format!("digest:{{receiver={:?}}}", receiver.name),
+            group_labels: common(contents.iter().map(|(id, _)| &self.groups[id].labels)),
+            thread: hash(["digest", &receiver.name, &now, &told_text(&all)]),
+            number: 1,
+            reason: Reason::Digest,
+            reason_text: digest_text(receiver, contents, held_since, &all),
+            listed: &all,
+        });
+        for ((id, content), thread) in contents.iter().zip(threads) {
+            self.say_told(id, receiver, content, &notification, outcome);
+            self.mark(id, receiver, content, thread);
+        }
+        outcome.notifications.push(notification);
+    }
+
+    /// Resolved alerts of which nobody was told and nobody will be.
+    fn drop_untold(&mut self, id: &GroupId, outcome: &mut Outcome) {
+        for fingerprint in self.leavers(id) {
+            let reason = format!("{} is not told: it resolved before it was told that it fires", id.receiver);
+            let remark = Remark { fingerprint, kind: DecisionKind::Resolved, subject: String::new(), reason };
+            self.say(id, &id.receiver, remark, None, outcome);
+        }
+        self.sweep(id);
+    }
+
+    /// Members that resolved and of which nobody has to be told.
+    fn leavers(&self, id: &GroupId) -> Vec<Fingerprint> {
+        let Some(group) = self.groups.get(id).filter(|group| group.held.is_empty()) else {
+            return Vec::new();
+        };
+        let leaves = |fingerprint: &&Fingerprint| {
+            let is_told = group.threads.values().any(|thread| thread.told.contains_key(fingerprint));
+            let record = self.alerts.get(fingerprint);
+            !is_told && record.is_none_or(|record| !record.fires() && !record.is_flapping())
+        };
+        group.members.iter().filter(leaves).copied().collect()
+    }
+
+    /// Those who have nothing to tell leave the group; an empty group ends.
+    fn sweep(&mut self, id: &GroupId) {
+        for fingerprint in self.leavers(id) {
+            if let Some(group) = self.groups.get_mut(id) {
+                group.members.remove(&fingerprint);
+            }
+            if let Some(record) = self.alerts.get_mut(&fingerprint) {
+                record.memberships.retain(|membership| membership.group != *id);
+                self.unsaved.alerts.insert(fingerprint);
+            }
+            self.schedule_alert(fingerprint);
+        }
+        if self.groups.get(id).is_some_and(Group::has_ended) {
+            self.groups.remove(id);
+            self.unsaved.groups.insert(id.clone());
+        }
+    }
+
+    pub(super) fn schedule_group(&mut self, id: &GroupId) {
+        let due_at = self.groups.get(id).map(|group| {
+            let escalation_at = self.next_escalation_at(id, group);
+            escalation_at.map_or(group.next_flush_at, |at| at.min(group.next_flush_at))
+        });
+        self.timers.set(Due::Group(id.clone()), due_at);
+    }
+
+    pub(super) fn schedule_receiver(&mut self, name: &str) {
+        let is_held = self.held.contains_key(name);
+        let limit = self.routing.receiver(name).and_then(|receiver| receiver.rate_limit);
+        // Without a limit, as after a restart with another configuration, what was held is told now.
+        let ready_at =
+            limit.and_then(|limit| Some(self.buckets.get(name)?.ready_at(limit))).unwrap_or(self.now);
+        self.timers.set(Due::Receiver(name.to_string()), is_held.then_some(ready_at));
+    }
+}
+
+fn limit_text(receiver: &Receiver) -> String {
+    match receiver.rate_limit {
+        Some(limit) => format!("{} in {}", limit.notifications, text::span(limit.per.millis())),
+        None => "another configuration".to_string(),
+    }
+}
+
+fn digest_text(
+    receiver: &Receiver,
+    contents: &[(GroupId, Content)],
+    since: Timestamp,
+    all: &[Listed],
+) -> String {
+    let firing = all.iter().filter(|alert| alert.ends_at.is_none()).count();
+    let named = contents.iter().take(DIGEST_GROUPS_MAX).map(|(id, content)| {
+        format!("{} ({} firing, {} resolved)", id.key, content.firing.len(), content.resolved.len())
+    });
+    let mut named: Vec<String> = named.collect();
+    if contents.len() > DIGEST_GROUPS_MAX {
+        named.push(format!("and {} more", contents.len() - DIGEST_GROUPS_MAX));
+    }
+    format!(
+        "{}: the rate limit of {} held back {} since {since}; {} firing, {} resolved: {}",
+        receiver.name,
+        limit_text(receiver),
+        text::count(contents.len(), "group"),
+        text::count(firing, "alert"),
+        all.len() - firing,
+        named.join(", ")
+    )
+}
