@@ -3,6 +3,7 @@
 // Tests have clocks, files and processes.
 #![allow(clippy::disallowed_methods)]
 
+mod alertmanager;
 pub mod attacker;
 mod expected;
 mod node;
@@ -12,6 +13,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use alertmanager::Alertmanager;
 pub use expected::{event_json, expect_events};
 pub use node::Node;
 pub use process::{NatsServer, Process};
