@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tocsin_extractors::NodeExtractors;
+use tocsin_proto::Span;
 
 const EXIT_CODES: &str = "Exit codes:
   0  all went well
-  1  `test` or `check` found something wrong
+  1  `test`, `check` or `notify test` found something wrong
   2  the command could not do its work (arguments, unreadable files)
   3  the input is damaged; the results cover what could be read
   4  a rule did not load or erred; the results cover the other rules (`run` goes on)";
@@ -39,9 +40,18 @@ pub enum Command {
     /// Run the rules' tests and the recorded incidents and compare the alerts with what is expected.
     #[command(after_help = EXIT_CODES)]
     Test(TestArguments),
-    /// Check rules, their documentation and their tests without running them.
+    /// Check rules, their documentation and their tests without running them; or a configuration.
     #[command(after_help = EXIT_CODES)]
     Check(CheckArguments),
+    /// Show the alerts of a running tocsin, say why they fired and who was told, and take care of them.
+    #[command(after_help = EXIT_CODES)]
+    Alerts(AlertsArguments),
+    /// Show, add and end silences of a running tocsin: what matches is not told.
+    #[command(after_help = EXIT_CODES)]
+    Silence(SilenceArguments),
+    /// Send a sample to a receiver; show what a running tocsin told, and send again what it gave up.
+    #[command(after_help = EXIT_CODES)]
+    Notify(NotifyArguments),
     /// Print the catalogue of event kinds and their fields, as rules name them.
     Events(EventsArguments),
     /// Make a long recording by repeating short ones with shifted times and peer ids.
@@ -158,9 +168,164 @@ pub struct TestArguments {
 /// Arguments of `tocsin check`.
 #[derive(Debug, Args)]
 pub struct CheckArguments {
-    /// Rules, their tests, incidents or folders of them.
-    #[arg(default_values = ["rules", "testdata"])]
+    /// Rules, their tests, incidents or folders of them [default: rules testdata, unless --config is given].
     pub paths: Vec<PathBuf>,
+    /// A configuration: its options, receivers, routes, templates, time zones, files of secrets, and rules.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Which running tocsin is asked.
+#[derive(Debug, Args)]
+pub struct ServerArguments {
+    /// Its configuration, which says where it listens and where the token is.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Its address [default: http.listen of --config, or http://127.0.0.1:9464].
+    #[arg(long, value_name = "URL", global = true)]
+    pub url: Option<String>,
+    /// File of the token that changes need [default: http.token_file of --config].
+    #[arg(long, value_name = "FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Arguments of `tocsin alerts`.
+#[derive(Debug, Args)]
+pub struct AlertsArguments {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    /// How the answer is printed: for people, or as JSON.
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    pub format: Format,
+    /// What to do; list, if nothing is said.
+    #[command(subcommand)]
+    pub action: Option<AlertsAction>,
+}
+
+/// What `tocsin alerts` does. An id is the alert's fingerprint, or at least 4 digits of its beginning.
+#[derive(Debug, Subcommand)]
+pub enum AlertsAction {
+    /// List the alerts that fire.
+    List,
+    /// Show all of one alert.
+    Show {
+        /// Its id, or at least 4 digits of its beginning.
+        id: String,
+    },
+    /// Tell the story of an alert: why it fired, who was told, when, and what became of it.
+    Explain {
+        /// Its id, or at least 4 digits of its beginning.
+        id: String,
+    },
+    /// Take care of an alert: no repeats and no escalation until it resolves.
+    Ack {
+        /// Its id, or at least 4 digits of its beginning.
+        id: String,
+        /// Why, in words.
+        #[arg(long, default_value = "")]
+        comment: String,
+        /// Who [default: the user].
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+    },
+    /// Take an acknowledgement back.
+    Unack {
+        /// Its id, or at least 4 digits of its beginning.
+        id: String,
+        /// Who [default: the user].
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+    },
+}
+
+/// Arguments of `tocsin silence`.
+#[derive(Debug, Args)]
+pub struct SilenceArguments {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    /// How the answer is printed: for people, or as JSON.
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    pub format: Format,
+    /// What to do; list, if nothing is said.
+    #[command(subcommand)]
+    pub action: Option<SilenceAction>,
+}
+
+/// What `tocsin silence` does.
+#[derive(Debug, Subcommand)]
+pub enum SilenceAction {
+    /// Add a silence and print its id.
+    Add(SilenceAddArguments),
+    /// List silences that hold or will hold.
+    List {
+        /// Those that have ended, too.
+        #[arg(long)]
+        expired: bool,
+    },
+    /// End a silence.
+    Expire {
+        /// Its id, or at least 4 characters of its beginning.
+        id: String,
+    },
+}
+
+/// What a silence is to be.
+#[derive(Debug, Args)]
+pub struct SilenceAddArguments {
+    /// Labels of the alerts, all of which must match: alertname=addr_flood, node=~"test.*", severity!=critical.
+    #[arg(required = true, value_name = "MATCHER")]
+    pub matchers: Vec<String>,
+    /// How long, as 30m, 2h or 3d.
+    #[arg(long = "for", value_name = "SPAN")]
+    pub span: Span,
+    /// Why, in words.
+    #[arg(long)]
+    pub comment: String,
+    /// From when on, as 2026-11-21T18:00:00Z [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<String>,
+    /// Who [default: the user].
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+}
+
+/// Arguments of `tocsin notify`.
+#[derive(Debug, Args)]
+pub struct NotifyArguments {
+    #[command(flatten)]
+    pub server: ServerArguments,
+    /// How the answer is printed: for people, or as JSON.
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    pub format: Format,
+    /// What to do; list, if nothing is said.
+    #[command(subcommand)]
+    pub action: Option<NotifyAction>,
+}
+
+/// What `tocsin notify` does.
+#[derive(Debug, Subcommand)]
+pub enum NotifyAction {
+    /// Send a sample to a receiver of --config; needs no running tocsin.
+    Test {
+        /// Name of the receiver.
+        receiver: String,
+    },
+    /// List notifications, newest first.
+    List {
+        /// Only those that were given up.
+        #[arg(long)]
+        dead: bool,
+        /// So many at most.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        limit: u16,
+    },
+    /// Try a notification again that was given up.
+    Resend {
+        /// Its id, or at least 4 digits of its beginning.
+        id: String,
+    },
+    /// Show how receivers do.
+    Receivers,
 }
 
 /// Arguments of `tocsin events`.

@@ -1,4 +1,6 @@
-//! `tocsin check`: rules, their documentation and tests, and incidents, without running them.
+//! `tocsin check`: rules, their documentation and tests, and incidents, without running them; and configurations.
+
+mod configuration;
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +14,23 @@ use super::{incident, rule_test};
 
 /// Runs the command.
 pub fn run(arguments: &CheckArguments) -> anyhow::Result<Ended> {
+    let configuration = arguments.config.as_deref().map(configuration::check);
+    let paths = match arguments.paths.is_empty() {
+        false => arguments.paths.clone(),
+        true if configuration.is_some() => Vec::new(),
+        true => ["rules", "testdata"].map(PathBuf::from).into(),
+    };
+    let configured = configuration.unwrap_or(Ended::Well);
+    if paths.is_empty() {
+        return Ok(configured);
+    }
+    Ok(content(&paths)?.max(configured))
+}
+
+/// Checks rules and incidents.
+fn content(paths: &[PathBuf]) -> anyhow::Result<Ended> {
     let (mut rules, mut incidents) = (Vec::new(), Vec::new());
-    for path in &arguments.paths {
+    for path in paths {
         let context =
             || format!("{}: cannot read, expected rules, incidents or folders of them", path.display());
         find(path, &is_rule, &mut rules).with_context(context)?;

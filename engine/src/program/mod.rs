@@ -1,19 +1,24 @@
 //! The commands of the program, one file each.
 
+mod alerts;
 pub mod arguments;
 mod check;
+mod client;
 mod events;
 mod expectation;
 mod incident;
 mod input;
 mod live;
+mod notify;
 mod output;
 mod progress;
 mod repeat;
 mod replay;
 mod rule_files;
 mod rule_test;
+mod silence;
 mod synthesis;
+mod table;
 mod test;
 
 use arguments::{Arguments, Command};
@@ -23,7 +28,7 @@ use arguments::{Arguments, Command};
 pub enum Ended {
     /// All went well.
     Well = 0,
-    /// `test` or `check` found something wrong.
+    /// `test`, `check` or `notify test` found something wrong.
     Failed = 1,
     /// The command could not do its work: wrong arguments, unreadable files.
     Unable = 2,
@@ -42,7 +47,16 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Alerts(arguments) => alerts::run(&arguments),
+        Command::Silence(arguments) => silence::run(&arguments),
+        Command::Notify(arguments) => notify::run(&arguments),
         Command::Events(arguments) => events::run(&arguments),
         Command::Repeat(arguments) => repeat::run(&arguments),
     }
+}
+
+/// Who runs this command, for silences and acknowledgements.
+fn user() -> String {
+    let named = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    named.filter(|name| !name.is_empty()).unwrap_or_else(|| "tocsin".to_string())
 }

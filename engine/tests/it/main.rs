@@ -4,8 +4,8 @@
 
 mod archives;
 mod commands;
-mod evidence;
 mod dispatch;
+mod evidence;
 mod fleet;
 mod incidents;
 mod live;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)]
 
+mod alertmanager_api;
 mod dispatch_faults;
 mod dispatch_log;
 mod dispatch_restarts;

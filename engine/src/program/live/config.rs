@@ -232,7 +232,8 @@ impl Config {
         Config::parse(&text).with_context(|| format!("{}: the configuration is wrong", path.display()))
     }
 
-    fn parse(text: &str) -> anyhow::Result<Config> {
+    /// Reads and checks the text of a configuration.
+    pub fn parse(text: &str) -> anyhow::Result<Config> {
         let config: Config = toml::from_str(text)?;
         let mut names: Vec<&str> = config.nodes.iter().map(|node| node.name.as_str()).collect();
         names.sort_unstable();

@@ -119,3 +119,11 @@ impl Dispatch {
         answer.await.map_err(|_| gone())?
     }
 }
+
+#[cfg(test)]
+impl Dispatch {
+    /// One whose requests a test answers.
+    pub fn of(requests: mpsc::Sender<Request>, newest: Arc<RwLock<Arc<DispatchStatus>>>) -> Self {
+        Dispatch { requests, newest }
+    }
+}

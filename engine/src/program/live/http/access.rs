@@ -4,9 +4,10 @@
 
 use axum::Json;
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
+use axum::extract::rejection::BytesRejection;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ring::digest::{SHA256, digest};
 use tocsin_notifiers::secret::{Secret, SecretSource};
@@ -17,38 +18,59 @@ use super::Interface;
 #[derive(Debug, Clone, Copy)]
 pub struct Writer;
 
-/// A refusal, as Alertmanager writes its errors: the text as JSON.
-pub fn refusal(code: StatusCode, text: &str) -> Response {
-    (code, Json(text)).into_response()
+/// Why something is not answered or not done, as Alertmanager writes it: the text as JSON.
+#[derive(Debug)]
+pub struct Refusal {
+    code: StatusCode,
+    text: String,
+}
+
+impl Refusal {
+    /// With this code.
+    pub fn new(code: StatusCode, text: impl Into<String>) -> Self {
+        Refusal { code, text: text.into() }
+    }
+
+    /// What was asked was wrong.
+    pub fn of_bad(text: impl Into<String>) -> Self {
+        Refusal::new(StatusCode::BAD_REQUEST, text)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut answer = (self.code, Json(self.text)).into_response();
+        if self.code == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        answer
+    }
+}
+
+impl From<BytesRejection> for Refusal {
+    fn from(rejection: BytesRejection) -> Self {
+        Refusal::new(rejection.status(), rejection.body_text())
+    }
 }
 
 impl FromRequestParts<Interface> for Writer {
-    type Rejection = Response;
+    type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, interface: &Interface) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, interface: &Interface) -> Result<Self, Refusal> {
         let Some(file) = &interface.token_file else {
             let text = "nothing can be changed here: no token is configured, expected token_file in [http]";
-            return Err(refusal(StatusCode::FORBIDDEN, text));
+            return Err(Refusal::new(StatusCode::FORBIDDEN, text));
         };
         let token = SecretSource::File(file.clone()).read().map_err(|error| {
             tracing::error!("http.token_file: {error}");
-            refusal(
-                StatusCode::FORBIDDEN,
-                "nothing can be changed here: the file of the token cannot be read",
-            )
+            let text = "nothing can be changed here: token_file in [http] cannot be read, the log says why";
+            Refusal::new(StatusCode::FORBIDDEN, text)
         })?;
-        let shown = parts.headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-        match shown {
+        let refused = |text: &str| Err(Refusal::new(StatusCode::UNAUTHORIZED, text));
+        match parts.headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())) {
             Some(shown) if is_same(shown, &token) => Ok(Writer),
-            _ => {
-                let text = match shown {
-                    Some(_) => "the token is wrong, expected that of token_file in [http]",
-                    None => "a token is missing, expected the header Authorization: Bearer TOKEN",
-                };
-                let mut answer = refusal(StatusCode::UNAUTHORIZED, text);
-                answer.headers_mut().insert(WWW_AUTHENTICATE, "Bearer".parse().expect("plain text"));
-                Err(answer)
-            }
+            Some(_) => refused("the token is wrong, expected that of token_file in [http]"),
+            None => refused("a token is missing, expected the header Authorization: Bearer TOKEN"),
         }
     }
 }

@@ -19,7 +19,6 @@ use super::super::dispatch::status::{DispatchStatus, ReceiverStatus, StoreStatus
 use super::super::status::{
     CheckpointStatus, ExtractorState, NodeStatus, RecordingStatus, RuleEntry, SourceStatus, Status,
 };
-use super::alertmanager::shapes::state_name;
 
 /// Values of the labels, and the number.
 type Sample = (Vec<String>, f64);
@@ -360,7 +359,7 @@ fn silences(status: &DispatchStatus) -> Vec<Sample> {
     let sample = |state: SilenceState| {
         let silences = status.view.silences.iter();
         let count = silences.filter(|silence| silence.state(status.view.at) == state).count();
-        (texts([state_name(state)]), count as f64)
+        (texts([state.as_str()]), count as f64)
     };
     [SilenceState::Pending, SilenceState::Active, SilenceState::Expired].map(sample).into()
 }

@@ -40,7 +40,8 @@ use super::dispatch::Dispatch;
 use super::dispatch::status::{DispatchStatus, NotificationRecord};
 use super::status::{Status, StatusBoard};
 
-pub use alertmanager::configuration;
+use access::Refusal;
+use alertmanager::configuration;
 
 /// Requests under way get this long to end at shutdown; a caller that dawdles does not hold the program.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -73,6 +74,12 @@ impl Interface {
     pub fn new(config: &Config, board: StatusBoard, dispatch: Option<Dispatch>) -> Self {
         let configuration = configuration::text(config).into();
         Interface { board, dispatch, token_file: config.http.token_file.clone(), configuration }
+    }
+
+    /// Dispatch, or why there is none.
+    fn dispatch(&self) -> Result<&Dispatch, Refusal> {
+        let text = "dispatch is off, expected a [[receiver]] in the configuration";
+        self.dispatch.as_ref().ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text))
     }
 
     /// The newest status of dispatch, if it is on.

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -17,14 +18,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tocsin_engine::dispatch::alert::Fingerprint;
-use tocsin_engine::dispatch::decision::{Decision, DecisionKind};
+use tocsin_engine::dispatch::decision::Decision;
 use tocsin_engine::dispatch::view::AlertView;
 use tocsin_engine::time::Timestamp;
 
 use super::super::dispatch::status::{NotificationRecord, NotificationState, ReceiverStatus};
 use super::super::dispatch::{Dispatch, Request};
 use super::Interface;
-use super::access::{Writer, refusal};
+use super::access::{Refusal, Writer};
 use super::api::in_range;
 
 /// Notifications in an answer, if the caller does not say, and at most.
@@ -45,6 +46,9 @@ pub fn router() -> Router<Interface> {
         .route("/receivers", get(receivers))
 }
 
+/// What a call answers.
+type Answer = Result<Response, Refusal>;
+
 /// Who acknowledges, and why.
 #[derive(Debug, Deserialize)]
 struct Acknowledging {
@@ -54,40 +58,31 @@ struct Acknowledging {
 }
 
 /// Dispatch and the alert an address names.
-fn found(interface: &Interface, id: &str) -> Result<(Dispatch, Fingerprint), Response> {
-    let fingerprint = Fingerprint::from_str(id).map_err(|error| refusal(StatusCode::BAD_REQUEST, &error))?;
-    Ok((dispatch(interface)?.clone(), fingerprint))
-}
-
-fn dispatch(interface: &Interface) -> Result<&Dispatch, Response> {
-    let text = "dispatch is off, expected a [[receiver]] in the configuration";
-    interface.dispatch.as_ref().ok_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, text))
+fn found(interface: &Interface, id: &str) -> Result<(Dispatch, Fingerprint), Refusal> {
+    let fingerprint = Fingerprint::from_str(id).map_err(Refusal::of_bad)?;
+    Ok((interface.dispatch()?.clone(), fingerprint))
 }
 
 /// The answer of dispatch; what it refuses was asked wrongly.
-fn answer<T>(answer: Result<T, String>, shown: impl FnOnce(T) -> Value) -> Response {
-    match answer {
-        Ok(found) => Json(shown(found)).into_response(),
-        Err(error) => refusal(StatusCode::BAD_REQUEST, &error),
-    }
+fn answer<T>(answer: Result<T, String>, shown: impl FnOnce(T) -> Value) -> Answer {
+    Ok(Json(shown(answer.map_err(Refusal::of_bad)?)).into_response())
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
-    serde_json::from_slice(body)
-        .map_err(|error| refusal(StatusCode::BAD_REQUEST, &format!("the body is wrong: {error}")))
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal::of_bad(format!("the body is wrong: {error}")))
 }
 
 fn cut(text: &str) -> String {
     text.chars().take(WORDS_MAX).collect()
 }
 
-async fn alerts(State(interface): State<Interface>) -> Result<Response, Response> {
-    let status = dispatch(&interface)?.status();
+async fn alerts(State(interface): State<Interface>) -> Answer {
+    let status = interface.dispatch()?.status();
     let alerts: Vec<Value> = status.view.alerts.iter().map(alert).collect();
     Ok(Json(alerts).into_response())
 }
 
-async fn explain(State(interface): State<Interface>, Path(id): Path<String>) -> Result<Response, Response> {
+async fn explain(State(interface): State<Interface>, Path(id): Path<String>) -> Answer {
     let (dispatch, fingerprint) = found(&interface, &id)?;
     let told = dispatch.ask(|reply| Request::Explain { fingerprint, reply }).await;
     let status = dispatch.status();
@@ -97,53 +92,52 @@ async fn explain(State(interface): State<Interface>, Path(id): Path<String>) -> 
         && told.decisions.is_empty()
         && told.notifications.is_empty()
     {
-        return Err(refusal(StatusCode::NOT_FOUND, &format!("nothing is known of an alert {fingerprint}")));
+        let text = format!("nothing is known of an alert {fingerprint}");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, text));
     }
-    Ok(answer(told, |told| {
+    answer(told, |told| {
         json!({
             "fingerprint": fingerprint.to_string(),
             "alert": known.map(alert),
             "decisions": told.decisions.iter().map(decision).collect::<Vec<_>>(),
             "notifications": told.notifications.iter().map(notification).collect::<Vec<_>>(),
         })
-    }))
+    })
 }
 
 async fn acknowledge(
     _: Writer,
     State(interface): State<Interface>,
     Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Response, Response> {
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
     let (dispatch, fingerprint) = found(&interface, &id)?;
-    let Acknowledging { by, comment } = read(&body)?;
+    let Acknowledging { by, comment } = read(&body?)?;
     let (by, comment) = (cut(&by), cut(&comment));
     let done = dispatch.ask(|reply| Request::Acknowledge { fingerprint, by, comment, reply }).await;
-    Ok(answer(done, |()| Value::Null))
+    answer(done, |()| Value::Null)
 }
 
 async fn unacknowledge(
     _: Writer,
     State(interface): State<Interface>,
     Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Response, Response> {
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
     let (dispatch, fingerprint) = found(&interface, &id)?;
-    let Acknowledging { by, .. } = read(&body)?;
+    let Acknowledging { by, .. } = read(&body?)?;
     let by = cut(&by);
     let done = dispatch.ask(|reply| Request::Unacknowledge { fingerprint, by, reply }).await;
-    Ok(answer(done, |()| Value::Null))
+    answer(done, |()| Value::Null)
 }
 
 async fn notifications(
     State(interface): State<Interface>,
     Query(pairs): Query<Vec<(String, String)>>,
-) -> Result<Response, Response> {
+) -> Answer {
     let (mut only_dead, mut limit) = (false, LIMIT);
     for (name, value) in pairs {
-        let wrong = |expected: String| {
-            refusal(StatusCode::BAD_REQUEST, &format!("{name} is {value:?}, expected {expected}"))
-        };
+        let wrong = |expected: String| Refusal::of_bad(format!("{name} is {value:?}, expected {expected}"));
         match name.as_str() {
             "only_dead" => only_dead = value.parse().map_err(|_| wrong("true or false".to_string()))?,
             "limit" => {
@@ -153,21 +147,17 @@ async fn notifications(
             _ => {}
         }
     }
-    let asked = dispatch(&interface)?.ask(|reply| Request::Notifications { only_dead, limit, reply });
-    Ok(answer(asked.await, |found| found.iter().map(notification).collect()))
+    let asked = interface.dispatch()?.ask(|reply| Request::Notifications { only_dead, limit, reply });
+    answer(asked.await, |found| found.iter().map(notification).collect())
 }
 
-async fn resend(
-    _: Writer,
-    State(interface): State<Interface>,
-    Path(id): Path<String>,
-) -> Result<Response, Response> {
-    let done = dispatch(&interface)?.ask(|reply| Request::Resend { id, reply }).await;
-    Ok(answer(done, |()| Value::Null))
+async fn resend(_: Writer, State(interface): State<Interface>, Path(id): Path<String>) -> Answer {
+    let done = interface.dispatch()?.ask(|reply| Request::Resend { id, reply }).await;
+    answer(done, |()| Value::Null)
 }
 
-async fn receivers(State(interface): State<Interface>) -> Result<Response, Response> {
-    let status: Arc<_> = dispatch(&interface)?.status();
+async fn receivers(State(interface): State<Interface>) -> Answer {
+    let status: Arc<_> = interface.dispatch()?.status();
     Ok(Json(status.receivers.iter().map(receiver).collect::<Vec<_>>()).into_response())
 }
 
@@ -207,29 +197,10 @@ fn decision(decision: &Decision) -> Value {
         "at": at(decision.at),
         "startsAt": at(decision.starts_at),
         "receiver": decision.receiver,
-        "kind": kind_name(decision.kind),
+        "kind": decision.kind.name(),
         "reason": decision.reason,
         "notification": decision.notification,
     })
-}
-
-/// The word of a decision.
-fn kind_name(kind: DecisionKind) -> &'static str {
-    match kind {
-        DecisionKind::Fired => "fired",
-        DecisionKind::Resolved => "resolved",
-        DecisionKind::Grouped => "grouped",
-        DecisionKind::Notified => "notified",
-        DecisionKind::Silenced => "silenced",
-        DecisionKind::Inhibited => "inhibited",
-        DecisionKind::Muted => "muted",
-        DecisionKind::RateLimited => "rate_limited",
-        DecisionKind::Flapping => "flapping",
-        DecisionKind::Acknowledged => "acknowledged",
-        DecisionKind::Escalated => "escalated",
-        DecisionKind::Experimental => "experimental",
-        DecisionKind::Unrouted => "unrouted",
-    }
 }
 
 fn notification(record: &NotificationRecord) -> Value {

@@ -1,6 +1,10 @@
 //! A status with something in every field, for the tests.
 
 use tocsin_engine::alerts::State;
+use tocsin_engine::dispatch::alert::Fingerprint;
+use tocsin_engine::dispatch::matcher::Matcher;
+use tocsin_engine::dispatch::silence::{Silence, SilenceDraft};
+use tocsin_engine::dispatch::view::{Acknowledgement, AlertView, GroupView, View};
 use tocsin_engine::engine::{AlertReport, NodeReport, RuleHealth, RuleReport};
 use tocsin_engine::rules::header::Header;
 use tocsin_engine::rules::{Severity, Status as RuleStatus};
@@ -8,7 +12,10 @@ use tocsin_engine::time::Timestamp;
 use tocsin_engine::timeline::AlertKey;
 use tocsin_engine::windows::Reading;
 use tocsin_engine::windows::key::{Key, KeyPart};
+use tocsin_notifiers::Failure;
+use tocsin_proto::pb::notification::Reason;
 
+use super::super::dispatch::status::*;
 use super::super::status::*;
 
 /// An address that belongs into the API and on the page, and never into a metric.
@@ -144,4 +151,114 @@ fn extractor(is_up: bool, at_ms: u64) -> ExtractorState {
         since_ms: at_ms - 100_000,
         reported_ms: at_ms - 2_000,
     }
+}
+
+/// The id of the silence, and of a notification that was given up.
+pub const SILENCE: &str = "0b1e5c1e-6a0f-4c59-9d3b-0b1e5c1e6a0f";
+pub const DEAD: &str = "00112233445566778899aabbccddeeff";
+
+/// Dispatch at an instant: the alerts of [`status`], the first acknowledged, the second silenced, the third inhibited.
+pub fn dispatch(at_ms: u64) -> DispatchStatus {
+    let at = Timestamp::from_unix_ms(at_ms as i64);
+    let reports = status(at_ms).alerts;
+    let mut alerts: Vec<AlertView> = reports.iter().map(|report| alert_view(report, at)).collect();
+    let third = alerts[2].fingerprint;
+    alerts[0].acknowledgement =
+        Some(Acknowledgement { by: "alice".into(), comment: "on <b>it</b>".into(), at: at.plus_ms(-60_000) });
+    alerts[1].silenced_by.push(SILENCE.into());
+    alerts[1].inhibited_by.push(third);
+    alerts[1].is_flapping = true;
+    alerts.sort_by_key(|alert| alert.fingerprint);
+    let group = GroupView {
+        key: "{}:{alertname=\"addr_flood\"}".into(),
+        labels: [("alertname".to_string(), "addr_flood".to_string())].into(),
+        receiver: "ops".into(),
+        alerts: alerts.iter().map(|alert| alert.fingerprint).collect(),
+        next_flush_at: at.plus_ms(30_000),
+        told_at: None,
+    };
+    let draft = SilenceDraft {
+        matchers: vec![Matcher::parse("node=\"hal\"").expect("a matcher")],
+        starts_at: at.plus_ms(-3_600_000),
+        ends_at: at.plus_ms(3_600_000),
+        created_by: "alice".into(),
+        comment: "work on <b>hal</b>".into(),
+    };
+    DispatchStatus {
+        view: View {
+            at,
+            alerts,
+            groups: vec![group],
+            silences: vec![Silence { id: SILENCE.into(), draft, updated_at: at.plus_ms(-3_600_000) }],
+            receivers: vec!["ops".into(), "<b>\"desk".into()],
+        },
+        receivers: vec![receiver("ops", "matrix", at_ms), receiver("<b>\"desk", "email", at_ms)],
+        store: StoreStatus {
+            commits: 40,
+            failed: 1,
+            error: Some("database or disk is full".into()),
+            bytes: 65_536,
+            damage: None,
+        },
+        suppressed: [("silenced", 3)].into(),
+    }
+}
+
+fn alert_view(report: &AlertReport, at: Timestamp) -> AlertView {
+    let labels = super::api::labels(report, RuleStatus::Stable);
+    AlertView {
+        fingerprint: Fingerprint::of(&labels),
+        labels,
+        annotations: [("summary".to_string(), report.summary.clone())].into(),
+        starts_at: report.since,
+        updated_at: at,
+        ends_at: None,
+        value: Some(2000.0),
+        limit: Some(60.5),
+        evidence: Default::default(),
+        receivers: vec!["ops".into()],
+        silenced_by: Vec::new(),
+        inhibited_by: Vec::new(),
+        muted_by: Vec::new(),
+        acknowledgement: None,
+        is_flapping: false,
+    }
+}
+
+fn receiver(name: &str, integration: &'static str, at_ms: u64) -> ReceiverStatus {
+    ReceiverStatus {
+        name: name.into(),
+        integration,
+        pending: 2,
+        dead: 1,
+        decided: 10,
+        delivered: 7,
+        attempts: 12,
+        failed: [(Failure::Timeout, 5)].into(),
+        delay_s: 3.5,
+        broken_until_ms: Some(at_ms + 60_000),
+        last_error: Some("POST https://hooks.example/: timed out".into()),
+        delivered_at_ms: Some(at_ms - 5_000),
+    }
+}
+
+/// What was told, newest first.
+pub fn notifications(at_ms: u64) -> Vec<NotificationRecord> {
+    let at_ms = at_ms as i64;
+    let record = |id: &str, state| NotificationRecord {
+        id: id.into(),
+        receiver: "ops".into(),
+        group_key: "{}:{alertname=\"addr_flood\"}".into(),
+        reason: Reason::FirstNotification,
+        reason_text: "first notification of <i>the group</i>".into(),
+        decided_at_ms: at_ms - 20_000,
+        state,
+        attempts: 3,
+        last_error: Some("503 Service Unavailable".into()),
+    };
+    vec![
+        record("ffeeddccbbaa99887766554433221100", NotificationState::Pending { next_attempt_at_ms: at_ms }),
+        record("0123456789abcdef0123456789abcdef", NotificationState::Delivered { at_ms: at_ms - 9_000 }),
+        record(DEAD, NotificationState::Dead { at_ms: at_ms - 8_000 }),
+    ]
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use tocsin_engine::dispatch::matcher::{Matcher, Operator};
+use tocsin_engine::dispatch::matcher::Matcher;
 use tocsin_engine::dispatch::routing::{InhibitRule, Route};
 use tocsin_proto::Span;
 
@@ -95,19 +95,7 @@ fn inhibit_rule(text: &mut String, rule: &InhibitRule) {
 }
 
 fn matchers(matchers: &[Matcher]) -> String {
-    list(&matchers.iter().map(matcher_text).collect::<Vec<_>>())
-}
-
-/// A matcher as Alertmanager prints it: `node="alice"`.
-pub fn matcher_text(matcher: &Matcher) -> String {
-    let operator = match matcher.operator {
-        Operator::Equal => "=",
-        Operator::NotEqual => "!=",
-        Operator::Matches => "=~",
-        Operator::MatchesNot => "!~",
-    };
-    let value = matcher.value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("{}{operator}\"{value}\"", matcher.name)
+    list(&matchers.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
 fn list(texts: &[String]) -> String {
@@ -136,7 +124,5 @@ mod tests {
     #[test]
     fn texts_cannot_leave_their_quotes() {
         assert_eq!(quoted("a'b\n- c: #"), "'a''b - c: #'");
-        let matcher = Matcher::new("node", Operator::Matches, "a\"b\\c\nd").expect("a matcher");
-        assert_eq!(matcher_text(&matcher), r#"node=~"a\"b\\c\nd""#);
     }
 }

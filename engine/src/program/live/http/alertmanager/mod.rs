@@ -24,12 +24,14 @@ use tocsin_engine::time::Timestamp;
 use super::super::dispatch::status::DispatchStatus;
 use super::super::dispatch::{Dispatch, Request};
 use super::Interface;
-use super::access::{Writer, refusal};
+use super::access::{Refusal, Writer};
 use query::{AlertsQuery, SilencesQuery};
 use shapes::{PostedSilence, ShownAlert, ShownGroup, ShownSilence};
 
 /// Parameters of a URL.
 type Pairs = Query<Vec<(String, String)>>;
+/// What a call answers.
+type Answer = Result<Response, Refusal>;
 
 /// The calls below `/api/v2`.
 pub fn router() -> Router<Interface> {
@@ -42,19 +44,9 @@ pub fn router() -> Router<Interface> {
         .route("/alerts/groups", get(groups))
 }
 
-/// Dispatch, or why there is none.
-fn dispatch_of(interface: &Interface) -> Result<&Dispatch, Response> {
-    let text = "dispatch is off, expected a [[receiver]] in the configuration";
-    interface.dispatch.as_ref().ok_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, text))
-}
-
-/// Its newest status; without dispatch there are no alerts, groups, silences and receivers.
+/// Newest status of dispatch; without it there are no alerts, groups, silences and receivers.
 fn newest(interface: &Interface) -> Arc<DispatchStatus> {
     interface.dispatch_status().unwrap_or_default()
-}
-
-fn bad(text: &str) -> Response {
-    refusal(StatusCode::BAD_REQUEST, text)
 }
 
 async fn status(State(interface): State<Interface>) -> Response {
@@ -67,100 +59,72 @@ async fn receivers(State(interface): State<Interface>) -> Response {
     Json(names).into_response()
 }
 
-async fn alerts(State(interface): State<Interface>, Query(pairs): Pairs) -> Response {
-    let query = match AlertsQuery::read(pairs) {
-        Ok(query) => query,
-        Err(error) => return bad(&error),
-    };
+async fn alerts(State(interface): State<Interface>, Query(pairs): Pairs) -> Answer {
+    let query = AlertsQuery::read(pairs).map_err(Refusal::of_bad)?;
     let status = newest(&interface);
     let taken = status.view.alerts.iter().filter(|alert| query.takes(alert));
-    Json(taken.map(|alert| ShownAlert::new(alert, status.view.at)).collect::<Vec<_>>()).into_response()
+    let shown: Vec<_> = taken.map(|alert| ShownAlert::new(alert, status.view.at)).collect();
+    Ok(Json(shown).into_response())
 }
 
-async fn groups(State(interface): State<Interface>, Query(pairs): Pairs) -> Response {
-    let query = match AlertsQuery::read(pairs) {
-        Ok(query) => query,
-        Err(error) => return bad(&error),
-    };
+async fn groups(State(interface): State<Interface>, Query(pairs): Pairs) -> Answer {
+    let query = AlertsQuery::read(pairs).map_err(Refusal::of_bad)?;
     let status = newest(&interface);
-    Json(ShownGroup::all(&status.view, &query)).into_response()
+    Ok(Json(ShownGroup::all(&status.view, &query)).into_response())
 }
 
-async fn post_alerts(_: Writer) -> Response {
+async fn post_alerts(_: Writer) -> Refusal {
     let text = "alerts come from rules: write one, or send yours to an Alertmanager";
-    refusal(StatusCode::NOT_IMPLEMENTED, text)
+    Refusal::new(StatusCode::NOT_IMPLEMENTED, text)
 }
 
-async fn silences(State(interface): State<Interface>, Query(pairs): Pairs) -> Response {
-    let query = match SilencesQuery::read(pairs) {
-        Ok(query) => query,
-        Err(error) => return bad(&error),
-    };
+async fn silences(State(interface): State<Interface>, Query(pairs): Pairs) -> Answer {
+    let query = SilencesQuery::read(pairs).map_err(Refusal::of_bad)?;
     let status = newest(&interface);
     let at = status.view.at;
     let mut taken: Vec<&Silence> =
         status.view.silences.iter().filter(|silence| query.takes(silence, at)).collect();
     taken.sort_by_key(|silence| shapes::silence_order(silence, at));
     let shown: Vec<_> = taken.into_iter().map(|silence| ShownSilence::new(silence, at)).collect();
-    Json(shown).into_response()
+    Ok(Json(shown).into_response())
 }
 
-async fn silence(State(interface): State<Interface>, Path(id): Path<String>) -> Response {
+async fn silence(State(interface): State<Interface>, Path(id): Path<String>) -> Answer {
     let status = newest(&interface);
-    match status.view.silences.iter().find(|silence| silence.id == id) {
-        Some(silence) => Json(ShownSilence::new(silence, status.view.at)).into_response(),
-        None => no_silence(&id),
-    }
+    let found = status.view.silences.iter().find(|silence| silence.id == id);
+    let shown = found.map(|silence| ShownSilence::new(silence, status.view.at));
+    Ok(Json(shown.ok_or_else(|| no_silence(&id))?).into_response())
 }
 
-fn no_silence(id: &str) -> Response {
-    refusal(StatusCode::NOT_FOUND, &format!("there is no silence {id:?}"))
+fn no_silence(id: &str) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, format!("there is no silence {id:?}"))
 }
 
 async fn post_silence(
     _: Writer,
     State(interface): State<Interface>,
     body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return refusal(rejection.status(), &rejection.body_text()),
-    };
+) -> Answer {
     let now = Timestamp::from_unix_ms(tocsin_extractors::now_ms() as i64);
-    let (id, draft) = match PostedSilence::read(&body, now) {
-        Ok(posted) => posted,
-        Err(error) => return bad(&error),
-    };
-    let dispatch = match dispatch_of(&interface) {
-        Ok(dispatch) => dispatch,
-        Err(answer) => return answer,
-    };
-    if let Some(id) = &id
-        && !has_silence(dispatch, id)
-    {
-        return no_silence(id);
+    let (id, draft) = PostedSilence::read(&body?, now).map_err(Refusal::of_bad)?;
+    let dispatch = interface.dispatch()?;
+    if let Some(id) = &id {
+        expect_silence(dispatch, id)?;
     }
-    match dispatch.ask(|reply| Request::Silence { id, draft, reply }).await {
-        Ok(id) => Json(json!({"silenceID": id})).into_response(),
-        Err(error) => bad(&error),
-    }
+    let id = dispatch.ask(|reply| Request::Silence { id, draft, reply }).await.map_err(Refusal::of_bad)?;
+    Ok(Json(json!({"silenceID": id})).into_response())
 }
 
-async fn expire_silence(_: Writer, State(interface): State<Interface>, Path(id): Path<String>) -> Response {
-    let dispatch = match dispatch_of(&interface) {
-        Ok(dispatch) => dispatch,
-        Err(answer) => return answer,
-    };
-    if !has_silence(dispatch, &id) {
-        return no_silence(&id);
-    }
-    match dispatch.ask(|reply| Request::ExpireSilence { id, reply }).await {
-        Ok(()) => StatusCode::OK.into_response(),
-        // As Alertmanager answers to a silence that has expired already.
-        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error),
-    }
+async fn expire_silence(_: Writer, State(interface): State<Interface>, Path(id): Path<String>) -> Answer {
+    let dispatch = interface.dispatch()?;
+    expect_silence(dispatch, &id)?;
+    let done = dispatch.ask(|reply| Request::ExpireSilence { id, reply }).await;
+    // As Alertmanager answers where a silence has expired already.
+    done.map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+    Ok(StatusCode::OK.into_response())
 }
 
-fn has_silence(dispatch: &Dispatch, id: &str) -> bool {
-    dispatch.status().view.silences.iter().any(|silence| silence.id == id)
+fn expect_silence(dispatch: &Dispatch, id: &str) -> Result<(), Refusal> {
+    let is_there = dispatch.status().view.silences.iter().any(|silence| silence.id == id);
+    if is_there { Ok(()) } else { Err(no_silence(id)) }
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tocsin_engine::dispatch::alert::Labels;
-use tocsin_engine::dispatch::matcher::{Matcher, Operator};
+use tocsin_engine::dispatch::matcher::{Flags, Matcher};
 use tocsin_engine::dispatch::silence::{Silence, SilenceDraft, SilenceState};
 use tocsin_engine::dispatch::view::{AlertView, GroupView, View};
 use tocsin_engine::time::Timestamp;
@@ -18,8 +18,6 @@ use super::query::AlertsQuery;
 const VERSION: &str = "0.25.0";
 /// An alert that fires says when it would end by itself if nothing were heard of it: Alertmanager's `resolve_timeout`.
 const RESOLVE_TIMEOUT_MS: i64 = 300_000;
-/// Matchers of one silence.
-const MATCHERS_MAX: usize = 100;
 
 /// `gettableAlert`.
 #[derive(Debug, Serialize)]
@@ -156,17 +154,12 @@ impl<'v> ShownSilence<'v> {
     pub fn new(silence: &'v Silence, now: Timestamp) -> Self {
         let draft = &silence.draft;
         let matcher = |matcher: &Matcher| {
-            let (is_regex, is_equal) = match matcher.operator {
-                Operator::Equal => (false, true),
-                Operator::NotEqual => (false, false),
-                Operator::Matches => (true, true),
-                Operator::MatchesNot => (true, false),
-            };
+            let Flags { is_regex, is_equal } = matcher.operator.flags();
             json!({"isEqual": is_equal, "isRegex": is_regex, "name": matcher.name, "value": matcher.value})
         };
         ShownSilence {
             id: &silence.id,
-            status: json!({"state": state_name(silence.state(now))}),
+            status: json!({"state": silence.state(now).as_str()}),
             updated_at: instant(silence.updated_at),
             comment: &draft.comment,
             created_by: &draft.created_by,
@@ -174,15 +167,6 @@ impl<'v> ShownSilence<'v> {
             matchers: draft.matchers.iter().map(matcher).collect(),
             starts_at: instant(draft.starts_at),
         }
-    }
-}
-
-/// Alertmanager's word.
-pub fn state_name(state: SilenceState) -> &'static str {
-    match state {
-        SilenceState::Pending => "pending",
-        SilenceState::Active => "active",
-        SilenceState::Expired => "expired",
     }
 }
 
@@ -202,17 +186,8 @@ impl PostedSilence {
     pub fn read(body: &[u8], now: Timestamp) -> Result<(Option<String>, SilenceDraft), String> {
         let posted: PostedSilence =
             serde_json::from_slice(body).map_err(|error| format!("the silence is wrong: {error}"))?;
-        if posted.matchers.is_empty() || posted.matchers.len() > MATCHERS_MAX {
-            let found = posted.matchers.len();
-            return Err(format!("matchers has {found} entries, expected 1 to {MATCHERS_MAX}"));
-        }
         let matcher = |matcher: &PostedMatcher| {
-            let operator = match (matcher.is_regex, matcher.is_equal) {
-                (false, true) => Operator::Equal,
-                (false, false) => Operator::NotEqual,
-                (true, true) => Operator::Matches,
-                (true, false) => Operator::MatchesNot,
-            };
+            let operator = Flags { is_regex: matcher.is_regex, is_equal: matcher.is_equal }.into();
             Matcher::new(&matcher.name, operator, &matcher.value)
         };
         let draft = SilenceDraft {
@@ -222,12 +197,7 @@ impl PostedSilence {
             created_by: posted.created_by,
             comment: posted.comment,
         };
-        if draft.ends_at <= draft.starts_at {
-            return Err(format!("endsAt is {}, expected an instant after startsAt", posted.ends_at));
-        }
-        if draft.ends_at <= now {
-            return Err(format!("endsAt is {}, expected an instant in the future", posted.ends_at));
-        }
+        draft.check(now)?;
         Ok((posted.id.filter(|id| !id.is_empty()), draft))
     }
 }
@@ -259,7 +229,7 @@ mod tests {
         let body = silence(MATCHERS, "2026-11-21T02:00:00Z", "2026-11-21T04:00:00.5+01:00");
         let (id, draft) = PostedSilence::read(body.as_bytes(), NOW).expect("a silence");
         assert_eq!(id, None);
-        assert_eq!(draft.matchers[0].operator, Operator::Equal);
+        assert_eq!(draft.matchers[0].to_string(), "node=\"hal\"");
         assert_eq!(draft.ends_at.to_string(), "2026-11-21T03:00:00.500Z");
     }
 
@@ -272,10 +242,10 @@ mod tests {
         };
         check("", "the silence is wrong");
         check("{}", "matchers");
-        check(&silence("[]", first, last), "expected 1 to 100");
+        check(&silence("[]", first, last), "no matchers");
         check(&silence(r#"[{"name":"a","value":"b"}]"#, first, last), "isRegex");
-        check(&silence(MATCHERS, last, first), "after startsAt");
-        check(&silence(MATCHERS, first, "2026-11-21T02:30:00Z"), "in the future");
+        check(&silence(MATCHERS, last, first), "later than its start");
+        check(&silence(MATCHERS, first, "2026-11-21T02:30:00Z"), "later than now");
         check(&silence(MATCHERS, "now", last), "RFC 3339");
     }
 }

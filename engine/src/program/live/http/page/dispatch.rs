@@ -11,8 +11,7 @@ use super::super::super::dispatch::status::{
     DispatchStatus, NotificationRecord, NotificationState, ReceiverStatus, StoreStatus,
 };
 use super::super::super::status::Status;
-use super::super::alertmanager::configuration::matcher_text;
-use super::super::alertmanager::shapes::{silence_order, state_name};
+use super::super::alertmanager::shapes::silence_order;
 use super::super::api::labels;
 use super::{Look, Row, instant, table};
 
@@ -102,9 +101,9 @@ pub fn silences(page: &mut String, status: &DispatchStatus) {
     let mut silences: Vec<_> = status.view.silences.iter().filter(is_alive).collect();
     silences.sort_by_key(|silence| silence_order(silence, at));
     let rows = silences.into_iter().take(SILENCES_MAX).map(|silence| {
-        let matchers: Vec<String> = silence.draft.matchers.iter().map(matcher_text).collect();
+        let matchers: Vec<String> = silence.draft.matchers.iter().map(ToString::to_string).collect();
         let cells = vec![
-            state_name(silence.state(at)).to_string(),
+            silence.state(at).as_str().to_string(),
             silence.id.clone(),
             matchers.join(" "),
             silence.draft.starts_at.to_string(),

@@ -1,8 +1,11 @@
 //! The interface as its callers see it: by raw requests, by promtool and by a real Prometheus.
 
+mod amtool;
+mod clerk;
 mod deploy;
 mod interface;
 mod prometheus;
+mod writes;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::super::status::{Status, StatusBoard};
-use super::serve;
+use super::{Interface, sample, serve};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,17 +52,59 @@ struct Served {
     shutdown: CancellationToken,
     serving: Option<tokio::task::JoinHandle<()>>,
     port: u16,
+    folder: tempfile::TempDir,
 }
 
+/// Routing as the program writes it.
+const CONFIGURATION: &str = "route:\n  receiver: 'ops'\n  routes:\n  -\n    receiver: 'desk'\n    \
+    matchers: ['severity=\"critical\"']\nreceivers:\n- name: 'ops'\n- name: 'desk'\n";
+/// The token of the tests.
+const TOKEN: &str = "t0k3n";
+
 impl Served {
+    /// Without dispatch and without a token.
     fn start(status: Status) -> Self {
+        Served::start_with(status, |_, _| {})
+    }
+
+    /// With the sample behind dispatch, and the token.
+    fn start_all() -> Self {
+        Served::start_with(sample::status(now_ms()), |runtime, interface| {
+            interface.dispatch = Some(clerk::start(runtime, sample::dispatch(now_ms())));
+        })
+    }
+
+    fn start_with(status: Status, change: impl FnOnce(&Runtime, &mut Interface)) -> Self {
         let runtime = Runtime::new().expect("a runtime");
+        let folder = tempfile::tempdir().expect("a folder");
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let (board, shutdown) = (StatusBoard::default(), CancellationToken::new());
         board.write(status);
-        let serving = runtime.spawn(serve(listener, board.clone(), shutdown.clone()));
-        Served { runtime, board, shutdown, serving: Some(serving), port }
+        let token_file = folder.path().join("token");
+        std::fs::write(&token_file, format!("{TOKEN}\n")).expect("writable");
+        let mut interface = Interface {
+            board: board.clone(),
+            dispatch: None,
+            token_file: None,
+            configuration: CONFIGURATION.into(),
+        };
+        change(&runtime, &mut interface);
+        if interface.dispatch.is_some() {
+            interface.token_file = Some(token_file);
+        }
+        let serving = runtime.spawn(serve(listener, interface, shutdown.clone()));
+        Served { runtime, board, shutdown, serving: Some(serving), port, folder }
+    }
+
+    /// A request with a body and these lines in its head, each with its end.
+    fn send(&self, method: &str, path: &str, head: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let text = format!(
+            "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n{head}\r\n{body}"
+        );
+        let (code, _, body) = request(self.port, &text).expect("an answer");
+        (code, body)
     }
 
     fn get(&self, path: &str) -> (u16, String, String) {

@@ -99,7 +99,7 @@ fn a_real_prometheus_takes_it_and_the_dashboard_finds_its_series() {
     if !is_installed("prometheus") {
         return;
     }
-    let served = Served::start(sample::status(now_ms()));
+    let served = Served::start_all();
     let prometheus = Prometheus::start(served.port);
     assert_eq!(prometheus.expect(r#"up{job="tocsin"} == 1"#).len(), 1);
     let alerts = prometheus.expect(r#"ALERTS{job="tocsin",alertname="addr_flood"}"#);
@@ -121,6 +121,7 @@ fn a_real_prometheus_takes_it_and_the_dashboard_finds_its_series() {
     }
     // An alert of deploy/prometheus.rules.yml on what the sample is short of.
     prometheus.expect(r#"ALERTS{alertname="TocsinExtractorDown",extractor="p2p"}"#);
+    prometheus.expect(r#"ALERTS{alertname="TocsinNotificationsGivenUp",receiver="ops"}"#);
 
     let (theirs, ours) = (prometheus.api("/api/v1/rules"), served.json("/api/v1/rules"));
     let rule = |answer: &Value, name: &str| {
