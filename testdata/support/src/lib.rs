@@ -8,6 +8,7 @@ pub mod attacker;
 mod expected;
 mod node;
 mod process;
+mod smtp;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +18,7 @@ pub use alertmanager::Alertmanager;
 pub use expected::{event_json, expect_events};
 pub use node::Node;
 pub use process::{NatsServer, Process};
+pub use smtp::{Letter, SmtpServer, SmtpStub, SmtpTls};
 
 /// A port nobody listens on at the moment.
 ///
