@@ -16,7 +16,7 @@ TOCSIN := target/release/tocsin
 # Where testdata/build_bitcoind.sh puts the programs.
 BITCOIN := $(or $(CARGO_TARGET_DIR),target)/bitcoin/bin
 
-.PHONY: setup build demo test check bench bitcoind test-setup
+.PHONY: setup build demo test check bench bitcoind synapse test-setup
 
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: install it from https://rustup.rs"; exit 1; }
@@ -31,7 +31,7 @@ demo: build
 	@echo
 	$(TOCSIN) replay testdata/incidents/addr_flood/recording.bin.zst --speed 30x
 
-test: setup test-setup bitcoind
+test: setup test-setup bitcoind synapse
 	$(CARGO) nextest run --workspace --no-fail-fast
 	$(CARGO) build --quiet
 	target/debug/tocsin check
@@ -58,6 +58,10 @@ bitcoind: test-setup
 	    [ -x $(BITCOIN)/bitcoin-node ] || echo "building Bitcoin Core for the tests, once; this takes ten minutes"; \
 	    testdata/build_bitcoind.sh >/dev/null; \
 	fi
+
+# A Matrix homeserver, once; unless SYNAPSE_PYTHON names a Python that has one.
+synapse: test-setup
+	@[ -n "$$SYNAPSE_PYTHON" ] || testdata/install_synapse.sh >/dev/null
 
 test-setup:
 	@$(call install,$(TEST_PACKAGES))

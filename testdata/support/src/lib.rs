@@ -9,6 +9,7 @@ mod expected;
 mod node;
 mod process;
 mod smtp;
+mod synapse;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +20,7 @@ pub use expected::{event_json, expect_events};
 pub use node::Node;
 pub use process::{NatsServer, Process};
 pub use smtp::{Letter, SmtpServer, SmtpStub, SmtpTls};
+pub use synapse::{MatrixLimits, MatrixUser, Synapse};
 
 /// A port nobody listens on at the moment.
 ///
