@@ -11,12 +11,12 @@ CARGO ?= cargo
 BUILD_PACKAGES := build-essential capnproto clang libelf-dev pkg-config zlib1g-dev
 # What the tests need besides: servers, and what Bitcoin Core is built with.
 BITCOIN_PACKAGES := cmake libboost-dev libcapnp-dev libevent-dev libsqlite3-dev ninja-build systemtap-sdt-dev
-TEST_PACKAGES := nats-server prometheus prometheus-alertmanager $(BITCOIN_PACKAGES)
+TEST_PACKAGES := nats-server openssl prometheus prometheus-alertmanager python3-venv $(BITCOIN_PACKAGES)
 TOCSIN := target/release/tocsin
 # Where testdata/build_bitcoind.sh puts the programs.
 BITCOIN := $(or $(CARGO_TARGET_DIR),target)/bitcoin/bin
 
-.PHONY: setup build demo test check bench bitcoind test-setup
+.PHONY: setup build demo test check bench bitcoind synapse test-setup
 
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: install it from https://rustup.rs"; exit 1; }
@@ -31,7 +31,7 @@ demo: build
 	@echo
 	$(TOCSIN) replay testdata/incidents/addr_flood/recording.bin.zst --speed 30x
 
-test: setup test-setup bitcoind
+test: setup test-setup bitcoind synapse
 	$(CARGO) nextest run --workspace --no-fail-fast
 	$(CARGO) build --quiet
 	target/debug/tocsin check
@@ -59,9 +59,15 @@ bitcoind: test-setup
 	    testdata/build_bitcoind.sh >/dev/null; \
 	fi
 
+# A Matrix homeserver, once; unless SYNAPSE_PYTHON names a Python that has one.
+synapse: test-setup
+	@[ -n "$$SYNAPSE_PYTHON" ] || testdata/install_synapse.sh >/dev/null
+
 test-setup:
 	@$(call install,$(TEST_PACKAGES))
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
+	@# An SMTP server, unless SMTPD_PYTHON names a Python that has aiosmtpd.
+	@[ -n "$$SMTPD_PYTHON" ] || testdata/install_smtpd.sh >/dev/null
 
 # Installs what is missing of these packages and nothing else; needs root (or sudo) only then.
 define install

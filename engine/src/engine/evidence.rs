@@ -152,7 +152,8 @@ impl Node {
         }
     }
 
-    /// What is measured of an alert now, read from the window its values are from.
+    /// What is measured of an alert now, read from the window its values are from. A key that is gone reads as one without
+    /// samples.
     pub(super) fn value_now(
         &self,
         library: &Library,
@@ -196,7 +197,8 @@ mod tests {
             } };
             fn check(w, params) {
                 if w.asked + w.pings + w.entries + w.size + w.newest + w.half + w.slow > w.quiet_s { #{ value: 1 } }
-            }"#;
+            }
+            "#;
         let sandbox = Sandbox::new();
         let rule = Rule::load(Schema::embedded(), &sandbox, "rules/test.rhai", text).expect("right");
         Library::new(sandbox, vec![rule], &["test".to_string()]).expect("one rule fits")

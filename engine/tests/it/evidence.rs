@@ -194,10 +194,7 @@ fn a_pending_alert_names_its_first_finding_and_a_firing_one_when_it_fired() {
 #[test]
 fn what_an_event_tells_has_points_where_it_has_numbers() {
     let rule = r#"const RULE = #{ severity: "info", by: ["message.peer_id"], keep_firing_for_s: 60, on: "message" };
-        fn on_event(e) {
-            if e.size == 1 { return #{ value: (), limit: 5, summary: "nothing" }; }
-            #{ value: e.size, limit: 5, summary: "something" }
-        }"#;
+        fn on_event(e) { #{ value: if e.size == 1 { () } else { e.size }, limit: 5, summary: "told" } }"#;
     let mut engine = Engine::new(stream::library(&[("told", rule)]));
     let fired = messages(&mut engine, 0..2, 1).pop().expect("it fires");
     assert_eq!((&*fired.evidence.quantity, fired.evidence.points.len()), ("value", 0));
@@ -218,7 +215,8 @@ fn a_fleet_rule_shows_the_past_of_the_node_it_names() {
                 if n > 20 { found.push(#{ node: node, value: n, limit: 20, summary: "many" }); }
             }
             found
-        }"#;
+        }
+        "#;
     let mut engine = Engine::new(stream::library(&[("many", rule)]));
     let fact = || Fact::Message { peer_id: 1, size: 1, times: 1 };
     let quiet = Recorded { node: "ada", at_ms: 0, received_ms: 0, fact: fact() };

@@ -162,11 +162,27 @@ fn drain(tocsin: &Tocsin, receivers: &[Receiver; 2]) {
             missing.first()
         );
         if began.elapsed() > DRAINED_WITHIN {
-            panic!("not drained: {state} (before: {seen})\n{}", tail(&tocsin.log()));
+            let story = missing.first().map(|told| story(tocsin, receivers, &told.alert)).unwrap_or_default();
+            panic!("not drained: {state} (before: {seen})\n{story}\n{}", tail(&tocsin.log()));
         }
         seen = state;
         std::thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// All that is known of an alert, for the report of a failure.
+fn story(tocsin: &Tocsin, receivers: &[Receiver; 2], alert: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let timeline = tocsin.timeline();
+    lines.extend(timeline.iter().filter(|change| fingerprint(change) == alert).map(Value::to_string));
+    lines.extend(
+        reasons(tocsin).iter().filter(|reason| reason.alert == alert).map(|reason| format!("{reason:?}")),
+    );
+    for receiver in receivers {
+        let told = told(receiver);
+        lines.extend(told.iter().filter(|told| told.alert == alert).map(|told| format!("{told:?}")));
+    }
+    lines.join("\n")
 }
 
 fn tail(log: &str) -> String {

@@ -1,0 +1,74 @@
+//! What a plot shows, as its caller knows it.
+
+use jiff::tz::TimeZone;
+use tocsin_proto::pb::notification::Point;
+
+use super::Plot;
+use super::draw;
+use super::view::View;
+
+/// What is to be shown. Texts may be hostile, points unsorted, numbers absurd.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Chart {
+    /// What it is about.
+    pub title: String,
+    /// What was measured, in words.
+    pub subtitle: String,
+    /// Unit of the values; empty for plain numbers.
+    pub unit: String,
+    /// The line, and the dashed line of its limit.
+    pub points: Vec<Point>,
+    /// What was expected; empty if nothing was.
+    pub band: Vec<Band>,
+    /// Points to be marked.
+    pub marked: Vec<Point>,
+    /// Vertical lines.
+    pub moments: Vec<Moment>,
+}
+
+/// Values that were expected at one time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Band {
+    /// Unix ms.
+    pub at: i64,
+    /// The lowest, in the chart's unit.
+    pub low: f64,
+    /// The highest, in the chart's unit.
+    pub high: f64,
+}
+
+/// Something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Unix ms.
+    pub at: i64,
+    /// What.
+    pub happening: Happening,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// The alert fired.
+    Fired,
+    /// The alert resolved.
+    Resolved,
+}
+
+impl Happening {
+    /// As the plot says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Happening::Fired => "fired",
+            Happening::Resolved => "resolved",
+        }
+    }
+}
+
+impl Chart {
+    /// Draws it, with times in `zone`. None if fewer than two points differ in time and have a value that is a number.
+    pub fn plot(&self, zone: &TimeZone) -> Option<Plot> {
+        let view = View::new(self, zone)?;
+        Some(Plot { svg: draw::svg(&view)?, png: draw::png(&view)?, size: draw::PNG_SIZE })
+    }
+}
