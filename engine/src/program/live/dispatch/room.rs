@@ -13,7 +13,6 @@ use tocsin_proto::pb::notification::{Alert, Notification};
 use tokio::sync::mpsc;
 
 use super::status::NotificationState;
-use super::store::kind_name;
 use super::{Dispatch, Request};
 
 /// Lines of an answer at most.
@@ -156,7 +155,7 @@ async fn explain(dispatch: &Dispatch, alert: &str) -> Result<String, String> {
     let mut lines: Vec<String> = Vec::new();
     for decision in told.decisions.iter().skip(skipped) {
         let to = decision.receiver.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-        lines.push(format!("{} {}{to}: {}", decision.at, kind_name(decision.kind), decision.reason));
+        lines.push(format!("{} {}{to}: {}", decision.at, decision.kind.name(), decision.reason));
     }
     let is_dead = |state| matches!(state, NotificationState::Dead { .. });
     let dead = told.notifications.iter().filter(|record| is_dead(record.state)).count();
