@@ -53,3 +53,24 @@ pub enum DecisionKind {
     /// No route takes it.
     Unrouted,
 }
+
+impl DecisionKind {
+    /// As `tocsin alerts explain` and metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            DecisionKind::Fired => "fired",
+            DecisionKind::Resolved => "resolved",
+            DecisionKind::Grouped => "grouped",
+            DecisionKind::Notified => "notified",
+            DecisionKind::Silenced => "silenced",
+            DecisionKind::Inhibited => "inhibited",
+            DecisionKind::Muted => "muted",
+            DecisionKind::RateLimited => "rate_limited",
+            DecisionKind::Flapping => "flapping",
+            DecisionKind::Acknowledged => "acknowledged",
+            DecisionKind::Escalated => "escalated",
+            DecisionKind::Experimental => "experimental",
+            DecisionKind::Unrouted => "unrouted",
+        }
+    }
+}

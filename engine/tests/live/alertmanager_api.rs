@@ -316,10 +316,24 @@ fn a_configuration_is_checked() {
     assert_eq!((code, said.contains(": 0 complaints")), (Some(0), true), "{said}");
     let (code, said) = check(&receivers.replace("receiver = \"lost\"", "receiver = \"lots\""));
     assert_eq!((code, said.contains("lots")), (Some(1), true), "{said}");
+    let webhook = "[receiver.webhook]\n";
+    for (wrong, expected) in [
+        (format!("time_zone = \"Mars/Olympus\"\n{webhook}"), "Mars/Olympus"),
+        (format!("[receiver.templates]\ntitle = \"{{{{ x\"\n{webhook}"), "title"),
+        (
+            format!("{webhook}hmac_secret = {{ file = \"/nowhere/key\" }}\n"),
+            "receiver[\"ops\"].webhook.hmac_secret",
+        ),
+        (format!("{webhook}colour = 1\n"), "colour"),
+    ] {
+        let (code, said) = check(&receivers.replacen(webhook, &wrong, 1));
+        assert_eq!((code, said.contains(expected)), (Some(1), true), "{wrong}: {said}");
+    }
     for (text, expected) in [
+        ("[dispatch.route]\nreceiver = \"a\"\n", "dispatch.route.receiver"),
         ("[rules.set]\n\"nobody.mots\" = 2\n", "most"),
         ("[publish]\nurl = \"nats://h\"\npassword_file = \"/nowhere/p\"\n", "publish.password_file"),
-        ("[[receiver]]\nname = \"a\"\n", "exactly one of"),
+        ("[[receiver]]\nname = \"a\"\n[dispatch.route]\nreceiver = \"a\"\n", "exactly one of"),
         ("[http]\nport = 1\n", "port"),
     ] {
         let (code, said) = check(text);

@@ -259,7 +259,20 @@ impl Config {
 
     /// Who is told of alerts and how; none if nobody is. Reaches nothing and reads no secret.
     pub fn plan(&self) -> anyhow::Result<Option<Plan>> {
-        Plan::new(self.dispatch.as_ref(), &self.receivers).map_err(|wrong| anyhow!(wrong.join("\n")))
+        let mut receivers = self.receivers.clone();
+        for receiver in &mut receivers {
+            if let Some(matrix) = &mut receiver.matrix {
+                let file = format!("matrix-{}.session", file_name(&receiver.name));
+                matrix.session_file.get_or_insert_with(|| self.data.join(file));
+            }
+        }
+        let plan = Plan::new(self.dispatch.as_ref(), &receivers);
+        let mut plan = plan.map_err(|wrong| anyhow!(wrong.join("\n")))?;
+        if let Some(plan) = &mut plan {
+            let nodes = self.nodes.iter().map(|node| node.name.clone());
+            plan.hidden.nodes = nodes.chain(self.nats.iter().filter_map(|nats| nats.node.clone())).collect();
+        }
+        Ok(plan)
     }
 }
 
@@ -280,6 +293,14 @@ impl Nats {
             password_file: self.password_file.clone(),
         }
     }
+}
+
+/// A name as part of a file's name; different names stay different.
+fn file_name(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    name.bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") })
+        .collect()
 }
 
 /// A size in bytes, written `100kB`, `256MB` or `20GB` (powers of 1024).

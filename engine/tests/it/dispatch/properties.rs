@@ -152,9 +152,10 @@ impl Run {
     /// What each receiver last heard of each alert.
     fn known(&self) -> BTreeMap<(String, String), Status> {
         let alerts = self.scene.notifications.iter().flat_map(|notification| {
-            notification.alerts.iter().map(|alert| {
-                ((notification.receiver.clone(), alert.fingerprint.clone()), alert.status())
-            })
+            notification
+                .alerts
+                .iter()
+                .map(|alert| ((notification.receiver.clone(), alert.fingerprint.clone()), alert.status()))
         });
         alerts.collect()
     }

@@ -14,6 +14,7 @@ mod outbox;
 pub mod plan;
 mod post;
 mod request;
+mod room;
 pub mod status;
 mod store;
 pub mod teller;
@@ -88,12 +89,18 @@ pub struct Started {
 /// `url` is where tocsin answers over HTTP. A thread that fails cancels `shutdown`: nobody would be told any more.
 ///
 /// Errs if the store cannot be used.
-pub fn start(data: &Path, plan: Plan, url: &str, shutdown: &CancellationToken) -> anyhow::Result<Started> {
+pub fn start(
+    data: &Path,
+    mut plan: Plan,
+    url: &str,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Started> {
     let (requests, asked) = mpsc::channel(REQUESTS_MAX);
     let newest = Arc::<RwLock<Arc<DispatchStatus>>>::default();
     let dispatch = Dispatch { requests, newest: newest.clone() };
     let (teller, listener) = teller::line();
     let runtime = tokio::runtime::Handle::current();
+    let (listeners, hidden) = (std::mem::take(&mut plan.listeners), std::mem::take(&mut plan.hidden));
     let inputs = thread::Inputs { listener, requests: asked, shutdown: shutdown.clone() };
     let thread = Thread::open(&data.join("store.sqlite"), plan, url, newest, &runtime)?;
     let own = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -102,6 +109,11 @@ pub fn start(data: &Path, plan: Plan, url: &str, shutdown: &CancellationToken) -
         own.block_on(thread.run(inputs));
         failed.disarm();
     })?;
+    let (asks, asked) = mpsc::channel(REQUESTS_MAX);
+    for listener in listeners {
+        tokio::spawn(listener.run(asks.clone(), shutdown.clone().cancelled_owned()));
+    }
+    tokio::spawn(room::answer(asked, dispatch.clone(), hidden));
     Ok(Started { dispatch, teller, thread })
 }
 

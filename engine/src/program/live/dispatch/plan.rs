@@ -2,8 +2,10 @@
 
 use tocsin_engine::dispatch::routing::{RateLimit, Receiver, Routing, Written};
 use tocsin_notifiers::ReceiverConfig;
+use tocsin_notifiers::matrix::{self, Listener};
 
 use super::courier::Address;
+use super::room::Hidden;
 
 /// All that dispatch needs of the configuration.
 pub struct Plan {
@@ -11,6 +13,10 @@ pub struct Plan {
     pub routing: Routing,
     /// The receivers, in the order of the configuration.
     pub addresses: Vec<Address>,
+    /// Those who listen in Matrix rooms.
+    pub listeners: Vec<Listener>,
+    /// What is hidden in what they answer.
+    pub hidden: Hidden,
 }
 
 impl Plan {
@@ -45,14 +51,18 @@ impl Plan {
                 Err(error) => wrong.push(format!("[[receiver]]: {error}")),
             }
         }
-        match Routing::new(written.clone(), receivers.iter().map(known).collect()) {
-            Ok(routing) if wrong.is_empty() => Ok(Some(Plan { routing, addresses })),
-            Ok(_) => Err(wrong),
+        let routing = match Routing::new(written.clone(), receivers.iter().map(known).collect()) {
+            Ok(routing) if wrong.is_empty() => routing,
+            Ok(_) => return Err(wrong),
             Err(errors) => {
                 wrong.extend(errors);
-                Err(wrong)
+                return Err(wrong);
             }
-        }
+        };
+        let listeners =
+            matrix::listeners(receivers).map_err(|error| vec![format!("[[receiver]]: {error}")])?;
+        let redact = receivers.iter().map(|receiver| (receiver.name.clone(), receiver.redact)).collect();
+        Ok(Some(Plan { routing, addresses, listeners, hidden: Hidden { redact, nodes: Vec::new() } }))
     }
 
     /// Name of the receiver at the root, which is told of the program's own trouble.

@@ -23,7 +23,7 @@ use super::plan::Plan;
 use super::post::Post;
 use super::request::Answer;
 use super::status::{DispatchStatus, StoreStatus};
-use super::store::{Batch, Store, StoredChange, is_damage, kind_name};
+use super::store::{Batch, Store, StoredChange, is_damage};
 use super::teller::{Listener, Told};
 
 /// Changes that wait to be stored at most; beyond that the engine waits.
@@ -331,7 +331,7 @@ impl Thread {
         let mut outcome = self.dispatcher.step(now, input);
         for decision in &outcome.decisions {
             if is_suppression(decision.kind) {
-                *self.suppressed.entry(kind_name(decision.kind)).or_default() += 1;
+                *self.suppressed.entry(decision.kind.name()).or_default() += 1;
             }
         }
         for notification in &mut outcome.notifications {

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -18,7 +17,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tocsin_engine::dispatch::alert::Fingerprint;
-use tocsin_engine::dispatch::decision::{Decision, DecisionKind};
+use tocsin_engine::dispatch::decision::Decision;
 use tocsin_engine::dispatch::view::AlertView;
 use tocsin_engine::time::Timestamp;
 
@@ -31,8 +30,6 @@ use super::api::in_range;
 /// Notifications in an answer, if the caller does not say, and at most.
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
-/// Characters of a name or a comment.
-const WORDS_MAX: usize = 2_000;
 
 /// The calls.
 pub fn router() -> Router<Interface> {
@@ -72,10 +69,6 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| Refusal::of_bad(format!("the body is wrong: {error}")))
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(WORDS_MAX).collect()
-}
-
 async fn alerts(State(interface): State<Interface>) -> Answer {
     let status = interface.dispatch()?.status();
     let alerts: Vec<Value> = status.view.alerts.iter().map(alert).collect();
@@ -113,7 +106,6 @@ async fn acknowledge(
 ) -> Answer {
     let (dispatch, fingerprint) = found(&interface, &id)?;
     let Acknowledging { by, comment } = read(&body?)?;
-    let (by, comment) = (cut(&by), cut(&comment));
     let done = dispatch.ask(|reply| Request::Acknowledge { fingerprint, by, comment, reply }).await;
     answer(done, |()| Value::Null)
 }
@@ -126,7 +118,6 @@ async fn unacknowledge(
 ) -> Answer {
     let (dispatch, fingerprint) = found(&interface, &id)?;
     let Acknowledging { by, .. } = read(&body?)?;
-    let by = cut(&by);
     let done = dispatch.ask(|reply| Request::Unacknowledge { fingerprint, by, reply }).await;
     answer(done, |()| Value::Null)
 }
@@ -157,8 +148,9 @@ async fn resend(_: Writer, State(interface): State<Interface>, Path(id): Path<St
 }
 
 async fn receivers(State(interface): State<Interface>) -> Answer {
-    let status: Arc<_> = interface.dispatch()?.status();
-    Ok(Json(status.receivers.iter().map(receiver).collect::<Vec<_>>()).into_response())
+    let status = interface.dispatch()?.status();
+    let receivers = status.receivers.iter().map(|found| receiver(found, status.view.at));
+    Ok(Json(receivers.collect::<Vec<_>>()).into_response())
 }
 
 fn at(instant: Timestamp) -> Value {
@@ -197,29 +189,10 @@ fn decision(decision: &Decision) -> Value {
         "at": at(decision.at),
         "startsAt": at(decision.starts_at),
         "receiver": decision.receiver,
-        "kind": kind_name(decision.kind),
+        "kind": decision.kind.name(),
         "reason": decision.reason,
         "notification": decision.notification,
     })
-}
-
-/// The word of a decision.
-fn kind_name(kind: DecisionKind) -> &'static str {
-    match kind {
-        DecisionKind::Fired => "fired",
-        DecisionKind::Resolved => "resolved",
-        DecisionKind::Grouped => "grouped",
-        DecisionKind::Notified => "notified",
-        DecisionKind::Silenced => "silenced",
-        DecisionKind::Inhibited => "inhibited",
-        DecisionKind::Muted => "muted",
-        DecisionKind::RateLimited => "rate_limited",
-        DecisionKind::Flapping => "flapping",
-        DecisionKind::Acknowledged => "acknowledged",
-        DecisionKind::Escalated => "escalated",
-        DecisionKind::Experimental => "experimental",
-        DecisionKind::Unrouted => "unrouted",
-    }
 }
 
 fn notification(record: &NotificationRecord) -> Value {
@@ -243,7 +216,7 @@ fn notification(record: &NotificationRecord) -> Value {
     })
 }
 
-fn receiver(receiver: &ReceiverStatus) -> Value {
+fn receiver(receiver: &ReceiverStatus, now: Timestamp) -> Value {
     let failed: BTreeMap<_, _> = receiver.failed.iter().map(|(kind, count)| (kind.name(), count)).collect();
     let at_ms = |unix_ms: Option<u64>| unix_ms.map(|ms| at_ms(i64::try_from(ms).unwrap_or(i64::MAX)));
     json!({
@@ -255,7 +228,7 @@ fn receiver(receiver: &ReceiverStatus) -> Value {
         "delivered": receiver.delivered,
         "attempts": receiver.attempts,
         "failed": failed,
-        "brokenUntil": at_ms(receiver.broken_until_ms),
+        "brokenUntil": at_ms(receiver.broken_until_ms.filter(|until_ms| *until_ms as i64 > now.unix_ms())),
         "lastError": receiver.last_error,
         "deliveredAt": at_ms(receiver.delivered_at_ms),
     })

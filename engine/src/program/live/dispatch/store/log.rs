@@ -119,10 +119,7 @@ impl Store {
                 fingerprint,
                 starts_at: Timestamp::from_unix_ms(row.get(1)?),
                 receiver: row.get(2)?,
-                kind: KINDS
-                    .into_iter()
-                    .find(|known| kind_name(*known) == kind)
-                    .unwrap_or(DecisionKind::Grouped),
+                kind: KINDS.into_iter().find(|known| known.name() == kind).unwrap_or(DecisionKind::Grouped),
                 reason: row.get(4)?,
                 notification: row.get(5)?,
             })
@@ -181,22 +178,3 @@ const KINDS: [DecisionKind; 13] = [
     DecisionKind::Experimental,
     DecisionKind::Unrouted,
 ];
-
-/// As the store and metrics name a kind.
-pub fn kind_name(kind: DecisionKind) -> &'static str {
-    match kind {
-        DecisionKind::Fired => "fired",
-        DecisionKind::Resolved => "resolved",
-        DecisionKind::Grouped => "grouped",
-        DecisionKind::Notified => "notified",
-        DecisionKind::Silenced => "silenced",
-        DecisionKind::Inhibited => "inhibited",
-        DecisionKind::Muted => "muted",
-        DecisionKind::RateLimited => "rate_limited",
-        DecisionKind::Flapping => "flapping",
-        DecisionKind::Acknowledged => "acknowledged",
-        DecisionKind::Escalated => "escalated",
-        DecisionKind::Experimental => "experimental",
-        DecisionKind::Unrouted => "unrouted",
-    }
-}

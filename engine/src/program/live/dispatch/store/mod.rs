@@ -20,7 +20,7 @@ use tocsin_engine::stored::checksum;
 use tocsin_proto::pb::notification::Notification;
 
 pub use batch::{Batch, StoredChange, Update};
-pub use log::{Waiting, kind_name};
+pub use log::Waiting;
 
 use super::status::NotificationState;
 
@@ -288,7 +288,7 @@ fn put_decisions(transaction: &Transaction, batch: &Batch) -> Result<(), Error> 
             decision.fingerprint.to_string(),
             decision.starts_at.unix_ms(),
             decision.receiver,
-            log::kind_name(decision.kind),
+            decision.kind.name(),
             decision.reason,
             decision.notification
         ])?;

@@ -1,6 +1,8 @@
 //! The shapes of Alertmanager's answers, and of the silence it is given.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,7 +25,7 @@ const RESOLVE_TIMEOUT_MS: i64 = 300_000;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShownAlert<'v> {
-    annotations: &'v Labels,
+    annotations: BTreeMap<&'v str, Cow<'v, str>>,
     ends_at: String,
     fingerprint: String,
     receivers: Vec<Value>,
@@ -107,12 +109,23 @@ pub fn is_suppressed(alert: &AlertView) -> bool {
     !(alert.silenced_by.is_empty() && alert.inhibited_by.is_empty() && alert.muted_by.is_empty())
 }
 
+/// A text that may hold what a peer sent, as clients can print it: `amtool` would hand escape sequences to the terminal.
+/// Labels stay as they are, since silences compare with them.
+fn without_controls(text: &str) -> Cow<'_, str> {
+    let is_bad = |c: char| c.is_control() && c != '\n';
+    match text.contains(is_bad) {
+        true => text.replace(is_bad, "\u{fffd}").into(),
+        false => text.into(),
+    }
+}
+
 impl<'v> ShownAlert<'v> {
     /// An alert as it is at an instant.
     pub fn new(alert: &'v AlertView, now: Timestamp) -> Self {
+        let annotations = alert.annotations.iter();
         let inhibited_by: Vec<String> = alert.inhibited_by.iter().map(ToString::to_string).collect();
         ShownAlert {
-            annotations: &alert.annotations,
+            annotations: annotations.map(|(name, text)| (name.as_str(), without_controls(text))).collect(),
             ends_at: instant(alert.ends_at.unwrap_or(now.plus_ms(RESOLVE_TIMEOUT_MS))),
             fingerprint: alert.fingerprint.to_string(),
             receivers: alert.receivers.iter().map(|name| json!({"name": name})).collect(),
@@ -223,6 +236,11 @@ mod tests {
     }
 
     const MATCHERS: &str = r#"[{"name":"node","value":"hal","isRegex":false}]"#;
+
+    #[test]
+    fn nothing_in_an_annotation_steers_a_terminal() {
+        assert_eq!(without_controls("a\x1b[31m\nb"), "a\u{fffd}[31m\nb");
+    }
 
     #[test]
     fn a_silence_is_read() {

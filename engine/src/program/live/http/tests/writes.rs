@@ -162,3 +162,29 @@ fn without_dispatch_there_is_nothing_to_read() {
     assert_eq!(code, 503);
     assert!(body.contains("[[receiver]]"), "{body}");
 }
+
+#[test]
+fn odd_requests_are_refused_and_break_nothing() {
+    let served = Served::start_all();
+    let long = "f".repeat(5_000);
+    for path in [
+        "/api/v2/silence/%00",
+        "/api/v2/silence/..%2f..%2fetc",
+        "/api/v2/silence/%ff%fe",
+        &format!("/api/v2/silence/{long}"),
+        "/api/tocsin/v1/alerts/%ff/explain",
+        &format!("/api/tocsin/v1/alerts/{long}/explain"),
+        "/api/tocsin/v1/alerts/%2b123456789abcde/explain",
+        "/api/tocsin/v1/notifications?only_dead=perhaps",
+        "/api/tocsin/v1/notifications?limit=99999999999999999999999",
+        "/api/v2/alerts?filter=%ff%3d%ff%00%00{",
+    ] {
+        let (code, _, body) = served.get(path);
+        assert!((400..500).contains(&code), "{path}: {code} {body}");
+    }
+    for body in ["", "null", "[]", "\"x\"", "{\"matchers\":null}", "[[[[[[[[[[[[[[", "\u{0}"] {
+        let (code, said) = served.send("POST", "/api/v2/silences", &bearer(TOKEN), body);
+        assert_eq!(code, 400, "{body:?}: {said}");
+    }
+    assert_eq!(served.json("/api/v2/silences").as_array().map(Vec::len), Some(1));
+}
