@@ -54,11 +54,24 @@ pub fn redacted(mut notification: Notification, redact: Redact) -> Notification 
     notification
 }
 
-/// Names of nodes, longest first, so that `hal-2` is not taken for `hal`.
+/// A text without what is to be hidden; `nodes` are the names of nodes that may stand in it.
+pub fn redacted_text<'n>(text: &str, redact: Redact, nodes: impl Iterator<Item = &'n String>) -> String {
+    match redact {
+        Redact::Nothing => text.to_string(),
+        Redact::Addresses => Hide { nodes: Vec::new() }.text(text),
+        Redact::AddressesAndNodes => Hide { nodes: longest_first(nodes.collect()) }.text(text),
+    }
+}
+
+/// Names of nodes in a notification.
 fn nodes(notification: &Notification) -> Vec<String> {
     let labels = [&notification.group_labels, &notification.common_labels];
     let labels = labels.into_iter().chain(notification.alerts.iter().map(|alert| &alert.labels));
-    let nodes: BTreeSet<&String> = labels.filter_map(|labels| labels.get("node")).collect();
+    longest_first(labels.filter_map(|labels| labels.get("node")).collect())
+}
+
+/// Names, longest first, so that `hal-2` is not taken for `hal`.
+fn longest_first(nodes: BTreeSet<&String>) -> Vec<String> {
     let mut nodes: Vec<String> = nodes.into_iter().filter(|node| !node.is_empty()).cloned().collect();
     nodes.sort_by_key(|node| std::cmp::Reverse(node.len()));
     nodes

@@ -77,25 +77,30 @@ async fn alerts(State(interface): State<Interface>) -> Answer {
 
 async fn explain(State(interface): State<Interface>, Path(id): Path<String>) -> Answer {
     let (dispatch, fingerprint) = found(&interface, &id)?;
-    let told = dispatch.ask(|reply| Request::Explain { fingerprint, reply }).await;
+    match story_of(&dispatch, fingerprint).await {
+        Ok(Some(story)) => Ok(Json(story).into_response()),
+        Ok(None) => {
+            let text = format!("nothing is known of an alert {fingerprint}");
+            Err(Refusal::new(StatusCode::NOT_FOUND, text))
+        }
+        Err(error) => Err(Refusal::of_bad(error)),
+    }
+}
+
+/// Why an alert fired, who was told of it and why; none if nothing is known of it.
+pub async fn story_of(dispatch: &Dispatch, fingerprint: Fingerprint) -> Result<Option<Value>, String> {
+    let told = dispatch.ask(|reply| Request::Explain { fingerprint, reply }).await?;
     let status = dispatch.status();
     let known = status.view.alerts.iter().find(|alert| alert.fingerprint == fingerprint);
-    if let Ok(told) = &told
-        && known.is_none()
-        && told.decisions.is_empty()
-        && told.notifications.is_empty()
-    {
-        let text = format!("nothing is known of an alert {fingerprint}");
-        return Err(Refusal::new(StatusCode::NOT_FOUND, text));
+    if known.is_none() && told.decisions.is_empty() && told.notifications.is_empty() {
+        return Ok(None);
     }
-    answer(told, |told| {
-        json!({
-            "fingerprint": fingerprint.to_string(),
-            "alert": known.map(alert),
-            "decisions": told.decisions.iter().map(decision).collect::<Vec<_>>(),
-            "notifications": told.notifications.iter().map(notification).collect::<Vec<_>>(),
-        })
-    })
+    Ok(Some(json!({
+        "fingerprint": fingerprint.to_string(),
+        "alert": known.map(alert),
+        "decisions": told.decisions.iter().map(decision).collect::<Vec<_>>(),
+        "notifications": told.notifications.iter().map(notification).collect::<Vec<_>>(),
+    })))
 }
 
 async fn acknowledge(
