@@ -49,6 +49,9 @@ impl Style {
         } else {
             format!("{} {}", change.node, key.join(" "))
         };
+        // Both may hold what a peer sent: nothing of it steers the terminal.
+        let [about, summary] =
+            [about.as_str(), &change.summary].map(|text| text.replace(char::is_control, "\u{fffd}"));
         let severity = format!("{:<8}", change.severity);
         format!(
             "{}  {state}  {}  {}  {}  {}",
@@ -56,7 +59,7 @@ impl Style {
             severity,
             self.bold(&format!("{:<16}", change.rule)),
             format_args!("{about:<18}"),
-            change.summary
+            summary
         )
     }
 }

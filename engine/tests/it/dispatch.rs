@@ -445,7 +445,7 @@ fn a_flapping_alert_that_settles_as_resolved_ends_its_thread() {
         2m fire a
         3m resolve a
         5m30s chat: flapping ~a
-        40m30s chat: settled -a
+        35m30s chat: settled -a
         50m fire a
         50m30s chat: first a
         until 1h
@@ -518,7 +518,7 @@ fn what_a_rate_limit_holds_back_is_told_in_one_digest_and_nothing_is_lost() {
     let digest = &scene.notifications[2];
     assert_eq!(
         digest.reason_text,
-        "slow: the rate limit of 2 in 20m held back 2 groups since 2027-01-15T08:00:32.000Z: 2 alerts firing, 1 \
+        "slow: the rate limit of 2 in 20m held back 2 groups since 2027-01-15T08:00:32.000Z; 2 alerts firing, 1 \
          resolved: {}:{alertname=\"c\"} (0 firing, 1 resolved), {}:{alertname=\"d\"} (2 firing, 0 resolved)"
     );
     assert!(scene.decisions("c").iter().any(|decision| {
@@ -788,6 +788,7 @@ const MUTED: &str = r#"
     active_time_intervals = ["weekend"]
     [[route.routes]]
     mute_time_intervals = ["night"]
+    repeat_interval = "7d"
     [[time_intervals]]
     name = "night"
     time_intervals = [{ times = [{ start_time = "08:00", end_time = "10:00" }] }]

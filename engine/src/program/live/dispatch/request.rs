@@ -34,19 +34,20 @@ impl Thread {
             Request::Silence { id, draft, reply } => {
                 let id = id.unwrap_or_else(uuid);
                 let done = self.decide(Input::Silence { id: id.clone(), draft }, now);
-                self.answers.push(answer(reply, done.map(|()| id)));
+                // A change that would alter the past has made another silence.
+                self.answers.push(answer(reply, done.map(|silence| silence.unwrap_or(id))));
             }
             Request::ExpireSilence { id, reply } => {
                 let done = self.decide(Input::ExpireSilence { id }, now);
-                self.answers.push(answer(reply, done));
+                self.answers.push(answer(reply, done.map(drop)));
             }
             Request::Acknowledge { fingerprint, by, comment, reply } => {
                 let done = self.decide(Input::Acknowledge { fingerprint, by, comment }, now);
-                self.answers.push(answer(reply, done));
+                self.answers.push(answer(reply, done.map(drop)));
             }
             Request::Unacknowledge { fingerprint, by, reply } => {
                 let done = self.decide(Input::Unacknowledge { fingerprint, by }, now);
-                self.answers.push(answer(reply, done));
+                self.answers.push(answer(reply, done.map(drop)));
             }
             Request::Resend { id, reply } => {
                 let done = self.resend(&id, now);
@@ -63,7 +64,7 @@ impl Thread {
         }
     }
 
-    fn decide(&mut self, input: Input, now: Timestamp) -> Result<(), String> {
+    fn decide(&mut self, input: Input, now: Timestamp) -> Result<Option<String>, String> {
         if let Some(outage) = &self.outage {
             return Err(format!(
                 "{}: cannot be written ({}), so nothing was changed; expected space and the right to write",
@@ -71,10 +72,7 @@ impl Thread {
                 outage.error
             ));
         }
-        match self.step(input, now) {
-            Some(refused) => Err(refused),
-            None => Ok(()),
-        }
+        self.meet(input, now)
     }
 
     fn resend(&mut self, id: &str, now: Timestamp) -> Result<(), String> {

@@ -326,8 +326,14 @@ impl Thread {
         latest.ok().flatten().is_some_and(|latest| told.at_ms < latest.at_ms)
     }
 
-    /// Advances the dispatcher and notes what is to be stored. Returns why a request cannot be met, if it cannot.
-    pub(super) fn step(&mut self, input: Input, now: Timestamp) -> Option<String> {
+    /// Advances the dispatcher by what nobody asked for, which it cannot refuse.
+    fn step(&mut self, input: Input, now: Timestamp) {
+        let _ = self.meet(input, now);
+    }
+
+    /// Advances the dispatcher and notes what is to be stored. Returns the id of the silence that was made or changed, if
+    /// one was; or why a request cannot be met.
+    pub(super) fn meet(&mut self, input: Input, now: Timestamp) -> Result<Option<String>, String> {
         let mut outcome = self.dispatcher.step(now, input);
         for decision in &outcome.decisions {
             if is_suppression(decision.kind) {
@@ -337,9 +343,9 @@ impl Thread {
         for notification in &mut outcome.notifications {
             notification.external_url.clone_from(&self.url);
         }
-        let refused = outcome.refused.take();
+        let (silence, refused) = (outcome.silence.take(), outcome.refused.take());
         self.batch.add(outcome);
-        refused
+        refused.map_or(Ok(silence), Err)
     }
 
     /// What follows when something was taken, or when a timer is due.
