@@ -29,7 +29,7 @@ impl Dispatcher {
             self.alerts.insert(fingerprint, record);
             return self.begin(fingerprint, outcome);
         };
-        if change.starts_at <= record.known_as {
+        if change.starts_at <= record.known_as && !record.is_back(&change) {
             return self.keep(fingerprint);
         }
         if record.fires() && record.orphaned_at.is_some() {
@@ -61,7 +61,7 @@ impl Dispatcher {
     pub(super) fn refresh(&mut self, change: AlertChange, outcome: &mut Outcome) {
         let fingerprint = change.fingerprint();
         match self.alerts.get_mut(&fingerprint) {
-            Some(record) if change.starts_at <= record.known_as => {
+            Some(record) if change.starts_at <= record.known_as && !record.is_back(&change) => {
                 if record.fires() {
                     record.refresh(change);
                     self.keep(fingerprint);

@@ -612,6 +612,23 @@ fn alerts_the_engine_no_longer_knows_after_a_restart_are_resolved_after_a_while(
 }
 
 #[test]
+fn an_alert_that_the_engine_knows_after_all_fires_again() {
+    check(
+        CHAT,
+        "
+        0s fire a
+        30s chat: first a
+        1m reconcile
+        10m30s chat: all_resolved -a
+        20m refresh a
+        20m chat: first a
+        21m refresh a
+        until 1h
+        ",
+    );
+}
+
+#[test]
 fn an_alert_goes_on_if_the_engine_lost_its_state_and_finds_it_again() {
     check(
         CHAT,
