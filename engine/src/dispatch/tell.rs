@@ -57,10 +57,14 @@ impl Dispatcher {
     fn attend_receiver(&mut self, id: &GroupId, receiver: &Receiver, is_flush: bool, outcome: &mut Outcome) {
         let Some(group) = self.groups.get(id) else { return };
         let mut content = self.content(id, group, receiver);
-        if !is_flush && content.steps.is_empty() {
+        if !is_flush && content.steps.is_empty() && content.hidden.is_empty() {
             return;
         }
         self.remark(id, receiver, &mut content, outcome);
+        // Between flushes only a step of escalation is told.
+        if !is_flush && content.steps.is_empty() {
+            return;
+        }
         if content.reason().is_none() {
             return;
         }
