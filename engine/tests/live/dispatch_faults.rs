@@ -19,7 +19,7 @@ const ROUNDS: u32 = 2;
 /// How long each peer speaks.
 const SPEAKS_FOR: Duration = Duration::from_secs(3);
 /// How long it may take until all is told once nothing fails any more.
-const DRAINED_WITHIN: Duration = Duration::from_secs(180);
+const DRAINED_WITHIN: Duration = Duration::from_secs(150);
 /// Names of the receivers: one is told of each alert on its own, one of all together.
 const RECEIVERS: [&str; 2] = ["each", "all"];
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tocsin_testing::eventually;
 
-use crate::dispatch_log::{notifications, reasons};
+use crate::dispatch_log::{Reason, Stored, notifications, reasons};
 use crate::harness::{PATIENCE, Tocsin};
 use crate::peers::Peers;
 use crate::receiver::{Arrived, Mood, Receiver};
@@ -81,17 +81,46 @@ fn a_kill_while_a_group_waits_loses_nothing_and_repeats_nothing() {
     assert_eq!(firing, 1, "{:?}", receiver.taken());
 }
 
-#[test]
-fn a_silence_that_was_answered_outlives_a_kill() {
-    let peers = Peers::start();
-    let receiver = Receiver::start(Mood::Well, 1);
+/// A tocsin that takes writes over HTTP, and the file of its token.
+fn with_token(peers: &Peers, receiver: &Receiver) -> (Tocsin, tempfile::NamedTempFile) {
     let token = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(token.path(), TOKEN).expect("writable");
-    let config = config(&peers, &receiver, "100ms");
+    let config = config(peers, receiver, "100ms");
     let mut tocsin = Tocsin::run(&config);
     tocsin.kill();
     tocsin.configure_http(&format!("token_file = {:?}", token.path().display().to_string()), &config);
     tocsin.start_again();
+    (tocsin, token)
+}
+
+#[test]
+fn what_was_given_up_stays_listed_over_a_kill_and_is_sent_again_when_asked_for() {
+    let peers = Peers::start();
+    let receiver = Receiver::start(Mood::Refuses, 1);
+    let (mut tocsin, _token) = with_token(&peers, &receiver);
+    fire(&peers, &tocsin, 7);
+    let dead = |stored: &Stored| stored.state == "dead";
+    let id = eventually(PATIENCE, "it to be given up", || {
+        notifications(&tocsin).into_iter().find(dead).map(|stored| stored.id)
+    });
+    tocsin.kill();
+    tocsin.start_again();
+    receiver.becomes(Mood::Well);
+    let resend = format!("/api/tocsin/v1/notifications/{id}/resend");
+    tocsin.post(&resend, TOKEN, &json!({})).expect("it is sent again");
+    eventually(PATIENCE, "it to arrive", || receiver.taken().into_iter().find(|arrived| arrived.id == id));
+    let error = tocsin.post(&resend, TOKEN, &json!({})).expect_err("it is no longer given up");
+    assert!(error.contains("40"), "{error}");
+    tocsin.stop();
+    let stored = notifications(&tocsin);
+    assert!(stored.iter().any(|stored| stored.id == id && stored.state == "delivered"), "{stored:?}");
+}
+
+#[test]
+fn a_silence_that_was_answered_outlives_a_kill() {
+    let peers = Peers::start();
+    let receiver = Receiver::start(Mood::Well, 1);
+    let (mut tocsin, _token) = with_token(&peers, &receiver);
     let now = jiff::Timestamp::now();
     let silence = json!({
         "matchers": [{ "name": "peer_id", "value": "7", "isRegex": false, "isEqual": true }],
@@ -108,10 +137,25 @@ fn a_silence_that_was_answered_outlives_a_kill() {
     fire(&peers, &tocsin, 7);
     fire(&peers, &tocsin, 8);
     wait_for(&receiver, 8, "firing");
-    let silenced = |reason: &crate::dispatch_log::Reason| reason.kind == "silenced";
+    let silenced = |reason: &Reason| reason.kind == "silenced";
     eventually(PATIENCE, "the decision", || reasons(&tocsin).iter().any(silenced).then_some(()));
     tocsin.stop();
     assert!(receiver.taken().iter().all(|arrived| peers_of(arrived, "firing") != [7]));
+}
+
+#[test]
+fn a_store_that_cannot_be_used_ends_tocsin_with_an_error_that_names_it() {
+    let peers = Peers::start();
+    let receiver = Receiver::start(Mood::Well, 1);
+    let mut tocsin = Tocsin::run(&config(&peers, &receiver, "100ms"));
+    tocsin.stop();
+    let path = tocsin.data().join("store.sqlite");
+    std::fs::remove_file(&path).expect("removable");
+    std::fs::create_dir(&path).expect("creatable");
+    tocsin.start_unwatched();
+    assert_ne!(tocsin.process().wait(PATIENCE), Some(0));
+    let log = tocsin.log();
+    assert!(log.contains("store.sqlite: the store cannot be used, expected"), "{log}");
 }
 
 #[test]

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// Failures of one id; waits double with each, and no test is to wait for minutes.
+const FAILED_MAX: u32 = 4;
+
 /// How a receiver treats requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
@@ -15,6 +18,8 @@ pub enum Mood {
     Well,
     /// Fails one request in three, each time in one of its ways.
     FailsOneInThree,
+    /// Says that each request is wrong.
+    Refuses,
 }
 
 /// A request that arrived whole, whatever was answered.
@@ -49,6 +54,8 @@ struct Log {
     /// What it has but did not say so.
     unsaid: Vec<Arrived>,
     failures: BTreeMap<&'static str, u64>,
+    /// Failures by id.
+    failed: BTreeMap<String, u32>,
 }
 
 /// Numbers that look random, the same for the same seed: xorshift64*.
@@ -92,6 +99,11 @@ impl Receiver {
         format!("http://127.0.0.1:{}/hook", self.port)
     }
 
+    /// Treats requests so from now on.
+    pub fn becomes(&self, mood: Mood) {
+        self.locked().mood = Some(mood);
+    }
+
     /// What it acknowledged, in order.
     pub fn taken(&self) -> Vec<Arrived> {
         self.locked().taken.clone()
@@ -115,12 +127,13 @@ impl Receiver {
     fn serve(&self, mut stream: TcpStream) {
         // A client that was killed in the middle of a request sent nothing.
         let Some(arrived) = read(&stream) else { return };
-        let failure = self.locked().next_failure();
+        let failure = self.locked().next_failure(&arrived.id);
         let answer = match failure {
             None => {
                 self.locked().taken.push(arrived);
                 "200 OK\r\n"
             }
+            Some("400") => "400 Bad Request\r\n",
             Some("500") => "500 Internal Server Error\r\n",
             Some("429") => "429 Too Many Requests\r\n",
             Some("429 for 1 s") => "429 Too Many Requests\r\nRetry-After: 1\r\n",
@@ -140,9 +153,12 @@ impl Receiver {
 }
 
 impl Log {
-    fn next_failure(&mut self) -> Option<&'static str> {
-        if self.mood == Some(Mood::Well) || self.random.below(3) > 0 {
-            return None;
+    fn next_failure(&mut self, id: &str) -> Option<&'static str> {
+        let failed = self.failed.entry(id.to_string()).or_default();
+        match self.mood {
+            Some(Mood::Refuses) => return Some("400"),
+            Some(Mood::FailsOneInThree) if self.random.below(3) == 0 && *failed < FAILED_MAX => *failed += 1,
+            _ => return None,
         }
         let failure = match self.random.below(100) {
             0..35 => "500",

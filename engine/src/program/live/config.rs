@@ -81,6 +81,8 @@ pub struct Http {
     /// File of the token that callers must show who change something: silences, acknowledgements. Without it nothing can
     /// be changed over HTTP.
     pub token_file: Option<PathBuf>,
+    /// Where people reach it, for links in notifications; `listen` if left out.
+    pub external_url: Option<String>,
 }
 
 /// Where rules are and what is different about them here.
@@ -195,7 +197,7 @@ impl Default for Log {
 
 impl Default for Http {
     fn default() -> Self {
-        Http { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None }
+        Http { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token_file: None, external_url: None }
     }
 }
 
@@ -405,6 +407,8 @@ mod tests {
         assert_eq!(config.nats.len(), 2);
         assert!(config.publish.is_some());
         assert_eq!(config.rules.set.len(), 2);
+        assert_eq!(config.receivers.len(), 4);
+        assert!(config.plan().expect("checked").is_some());
     }
 
     #[test]
@@ -428,5 +432,12 @@ mod tests {
         check("data = \"x\"\n[publish]\nurl = \"nats://u:p@h\"\n", &["line 3", "password_file"]);
         let sizes = "data = \"x\"\n[recording]\nmax_file_size = \"2MB\"\nmax_total_size = \"3MB\"\n";
         check(sizes, &["max_total_size", "twice"]);
+        let hook = "[[receiver]]\nname = \"a\"\n[receiver.webhook]\nurl = \"http://127.0.0.1:1\"\n";
+        let route = "[dispatch.route]\nreceiver = \"a\"\n";
+        check(&format!("data = \"x\"\n{hook}"), &["[dispatch.route] is missing", "[[receiver]]"]);
+        check(&format!("data = \"x\"\n{route}"), &["\"a\"", "receiver"]);
+        check(&format!("data = \"x\"\n{route}{hook}{hook}"), &["[[receiver]]", "\"a\"", "twice"]);
+        let both = format!("data = \"x\"\n{route}[[receiver]]\nname = \"a\"\n");
+        check(&both, &["receiver \"a\"", "exactly one of matrix, email, webhook and alertmanager"]);
     }
 }

@@ -180,7 +180,10 @@ fn dispatch(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<Opt
         tracing::info!("there is no [[receiver]]: alerts are shown over HTTP, and nobody is told of them");
         return Ok(None);
     };
-    let url = format!("http://{}", config.http.listen);
+    let listen = config.http.listen;
+    // An address that stands for all of them is nowhere.
+    let own = if listen.ip().is_unspecified() { String::new() } else { format!("http://{listen}") };
+    let url = config.http.external_url.clone().unwrap_or(own);
     dispatch::start(&config.data, plan, &url, shutdown).map(Some)
 }
 

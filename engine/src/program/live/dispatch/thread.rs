@@ -306,6 +306,7 @@ impl Thread {
                 self.fire(alert, now);
             }
         }
+        self.firing.retain(|fingerprint, _| firing.contains(fingerprint));
         self.step(Input::Reconciled(firing), now);
     }
 
