@@ -11,7 +11,7 @@ CARGO ?= cargo
 BUILD_PACKAGES := build-essential capnproto clang libelf-dev pkg-config zlib1g-dev
 # What the tests need besides: servers, and what Bitcoin Core is built with.
 BITCOIN_PACKAGES := cmake libboost-dev libcapnp-dev libevent-dev libsqlite3-dev ninja-build systemtap-sdt-dev
-TEST_PACKAGES := nats-server prometheus python3-venv $(BITCOIN_PACKAGES)
+TEST_PACKAGES := nats-server openssl prometheus python3-venv $(BITCOIN_PACKAGES)
 TOCSIN := target/release/tocsin
 # Where testdata/build_bitcoind.sh puts the programs.
 BITCOIN := $(or $(CARGO_TARGET_DIR),target)/bitcoin/bin
@@ -66,6 +66,8 @@ synapse: test-setup
 test-setup:
 	@$(call install,$(TEST_PACKAGES))
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
+	@# An SMTP server, unless SMTPD_PYTHON names a Python that has aiosmtpd.
+	@[ -n "$$SMTPD_PYTHON" ] || testdata/install_smtpd.sh >/dev/null
 
 # Installs what is missing of these packages and nothing else; needs root (or sudo) only then.
 define install

@@ -85,6 +85,15 @@ impl ReceiverConfig {
                 self.name
             ));
         }
+        if self.name.trim().is_empty() {
+            return Err("a receiver has no name, expected name = \"...\"".to_string());
+        }
+        if self.rate_limit.is_some_and(|limit| limit.notifications == 0 || limit.per.millis() == 0) {
+            return Err(format!(
+                "receiver {:?}: rate_limit allows nothing, expected 1 notification or more in 1s or more",
+                self.name
+            ));
+        }
         let context = Context::new(self)?;
         let made: Result<Box<dyn Notifier>, String> = match self {
             ReceiverConfig { matrix: Some(config), .. } => matrix::notifier(config, context),

@@ -10,6 +10,7 @@
 pub mod alertmanager;
 pub mod config;
 pub mod email;
+pub mod http;
 pub mod matrix;
 pub mod plot;
 pub mod redact;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 /// A secret's value; prints as stars.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
@@ -55,5 +56,49 @@ impl SecretSource {
             "" => Err(format!("{place}: is empty, expected a secret")),
             text => Ok(Secret(text.to_string())),
         }
+    }
+}
+
+/// A value that may be a secret: the text itself, or where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Given {
+    /// The text itself; prints as stars all the same.
+    Text(Secret),
+    /// Where it is.
+    Source(SecretSource),
+}
+
+impl Given {
+    /// The text, or what is read.
+    pub fn read(&self) -> Result<Secret, String> {
+        match self {
+            Given::Text(text) => Ok(text.clone()),
+            Given::Source(source) => source.read(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let secret = Secret::new("hunter2".to_string());
+        assert_eq!(format!("{secret:?} {:?}", Given::Text(secret.clone())), "*** Text(***)");
+    }
+
+    #[test]
+    fn a_secret_is_read_anew_without_white_space_around_it() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let source = SecretSource::File(file.path().to_path_buf());
+        assert!(source.read().expect_err("it is empty").ends_with("is empty, expected a secret"));
+        for text in ["one", "two"] {
+            std::fs::write(file.path(), format!(" {text}\n")).expect("writable");
+            assert_eq!(source.read().expect("a secret").expose(), text);
+        }
+        let missing = SecretSource::Env("TOCSIN_NOT_SET".to_string());
+        assert_eq!(missing.read(), Err("variable TOCSIN_NOT_SET: is not set, or is no text".to_string()));
     }
 }

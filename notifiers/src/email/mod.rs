@@ -89,7 +89,10 @@ struct Email {
 impl Notifier for Email {
     fn notify<'a>(&'a self, delivery: &'a Delivery) -> Attempt<'a> {
         Box::pin(async move {
-            match tokio::time::timeout(self.settings.timeout, self.attempt(delivery)).await {
+            let letter = self.letter(delivery).await?;
+            match tokio::time::timeout(self.settings.timeout, self.attempt(&delivery.notification.id, letter))
+                .await
+            {
                 Ok(result) => result,
                 Err(_) => Err(NotifyError {
                     failure: Failure::Timeout,
@@ -103,9 +106,7 @@ impl Notifier for Email {
 }
 
 impl Email {
-    async fn attempt(&self, delivery: &Delivery) -> Result<Receipt, NotifyError> {
-        let letter = self.letter(delivery).await?;
-        let id = &delivery.notification.id;
+    async fn attempt(&self, id: &str, letter: Letter) -> Result<Receipt, NotifyError> {
         let have_it = self.who_have(id);
         let to = self.settings.to.iter().map(|mailbox| mailbox.email.clone());
         let to: Vec<Address> = to.filter(|address| !have_it.contains(address)).collect();

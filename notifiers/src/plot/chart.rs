@@ -1,5 +1,7 @@
 //! What a plot shows, as its caller knows it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use jiff::tz::TimeZone;
 use tocsin_proto::pb::notification::Point;
 
@@ -68,7 +70,11 @@ impl Happening {
 impl Chart {
     /// Draws it, with times in `zone`. None if fewer than two points differ in time and have a value that is a number.
     pub fn plot(&self, zone: &TimeZone) -> Option<Plot> {
-        let view = View::new(self, zone)?;
-        Some(Plot { svg: draw::svg(&view)?, png: draw::png(&view)?, size: draw::PNG_SIZE })
+        let drawn = || {
+            let view = View::new(self, zone)?;
+            Some(Plot { svg: draw::svg(&view)?, png: draw::png(&view)?, size: draw::PNG_SIZE })
+        };
+        // The numbers are a stranger's and the drawing library has assertions: no picture is worth a lost alert.
+        catch_unwind(AssertUnwindSafe(drawn)).ok().flatten()
     }
 }

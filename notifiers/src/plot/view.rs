@@ -144,7 +144,7 @@ impl View {
             times: clock::marks(from, to, zone).into_iter().map(|(at, text)| (mapping.x(at), text)).collect(),
             caption: text::fitted(&clock::caption(from, to, zone), LABEL, SIZE.0 - 2 * PAD),
             dots: line.last().copied().into_iter().chain(marked).collect(),
-            limit_label: limit_label(&points, &mapping, &line, &moments),
+            limit_label: limit_label(&points, &mapping, &limits, &line, &moments),
             band: band(chart, &mapping),
             line,
             limits,
@@ -274,7 +274,13 @@ fn apart(moments: &mut [MomentView], room: RangeInclusive<i32>) {
 }
 
 /// The limit's text, at the end where it is farther from the line.
-fn limit_label(points: &[Point], mapping: &Mapping, line: &[Place], moments: &[MomentView]) -> Option<Label> {
+fn limit_label(
+    points: &[Point],
+    mapping: &Mapping,
+    limits: &[Vec<Place>],
+    line: &[Place],
+    moments: &[MomentView],
+) -> Option<Label> {
     let limit = |point: &Point| number(point.limit?);
     let area = mapping.area;
     let ends = [points.iter().find_map(limit)?, points.iter().rev().find_map(limit)?];
@@ -288,8 +294,14 @@ fn limit_label(points: &[Point], mapping: &Mapping, line: &[Place], moments: &[M
             text::fitted(&format!("limit {}{beyond}", limit_text(&mapping.axis, value)), LABEL, SIZE.0 / 2);
         let width = text::width(&text, LABEL);
         let left = if number == 0 { area.left + GAP } else { area.right - GAP - width };
-        let above = mapping.y(value) - LABEL as i32 / 2 - GAP / 2;
-        let down = if above - (LABEL as i32) / 2 < area.top { above + LABEL as i32 + GAP } else { above };
+        // A limit that changes must not run through its own text.
+        let is_near = |place: &&Place| (left - GAP..=left + width + GAP).contains(&place.0);
+        let near = limits.iter().flatten().filter(is_near).map(|(_, y)| *y).chain([mapping.y(value)]);
+        let (upper, lower) = near.fold((i32::MAX, 0), |(upper, lower), y| (upper.min(y), lower.max(y)));
+        let distance = LABEL as i32 / 2 + GAP / 2;
+        let has_room = upper - distance - LABEL as i32 / 2 >= area.top;
+        let down =
+            if has_room { upper - distance } else { lower + distance }.min(area.bottom - LABEL as i32 / 2);
         Label { text, at: (left, down), width }
     };
     let labels = ends.into_iter().enumerate().map(label);

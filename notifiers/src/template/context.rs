@@ -280,6 +280,18 @@ mod tests {
     }
 
     #[test]
+    fn every_name_is_documented() {
+        let manual = include_str!("../../README.md");
+        for name in NAMES {
+            assert!(manual.contains(&format!("`{name}`")), "{name} is missing in notifiers/README.md");
+        }
+        let reasons = (1..=11).map(|number| reason_name(Reason::try_from(number).expect("a reason")));
+        for reason in reasons {
+            assert!(manual.contains(&format!("`{reason}`")), "{reason} is missing in notifiers/README.md");
+        }
+    }
+
+    #[test]
     fn evidence_becomes_a_line_of_blocks() {
         let evidence = |values: &[f64]| Evidence {
             points: values.iter().map(|value| Point { value: *value, ..Point::default() }).collect(),

@@ -106,6 +106,11 @@ impl Templates {
         Ok(templates)
     }
 
+    /// True if the receiver has a template of its own by this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.environment.get_template(name).is_ok()
+    }
+
     /// Names that do not exist and filters that do not exist show only when a template runs, so it runs here.
     fn check(&self, name: &str) -> Result<(), String> {
         let template = self.environment.get_template(name).map_err(|error| describe(name, &error))?;
@@ -229,7 +234,8 @@ fn environment() -> Environment<'static> {
     environment.set_syntax(syntax.expect("of known options"));
     environment.set_fuel(Some(STEPS_MAX));
     environment.set_auto_escape_callback(|name| match name {
-        "html" | "our_html" => AutoEscape::Html,
+        "html" | "our_html" | "template.html" => AutoEscape::Html,
+        "template.json" => AutoEscape::Json,
         _ => AutoEscape::None,
     });
     filters::add(&mut environment);

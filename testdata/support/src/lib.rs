@@ -3,19 +3,23 @@
 // Tests have clocks, files and processes.
 #![allow(clippy::disallowed_methods)]
 
+mod alertmanager;
 pub mod attacker;
 mod expected;
 mod node;
 mod process;
+mod smtp;
 mod synapse;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use alertmanager::Alertmanager;
 pub use expected::{event_json, expect_events};
 pub use node::Node;
 pub use process::{NatsServer, Process};
+pub use smtp::{Letter, SmtpServer, SmtpStub, SmtpTls};
 pub use synapse::{MatrixLimits, MatrixUser, Synapse};
 
 /// A port nobody listens on at the moment.
