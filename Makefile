@@ -11,7 +11,7 @@ CARGO ?= cargo
 BUILD_PACKAGES := build-essential capnproto clang libelf-dev pkg-config zlib1g-dev
 # What the tests need besides: servers, and what Bitcoin Core is built with.
 BITCOIN_PACKAGES := cmake libboost-dev libcapnp-dev libevent-dev libsqlite3-dev ninja-build systemtap-sdt-dev
-TEST_PACKAGES := nats-server openssl prometheus python3-venv $(BITCOIN_PACKAGES)
+TEST_PACKAGES := nats-server openssl prometheus prometheus-alertmanager python3-venv $(BITCOIN_PACKAGES)
 TOCSIN := target/release/tocsin
 # Where testdata/build_bitcoind.sh puts the programs.
 BITCOIN := $(or $(CARGO_TARGET_DIR),target)/bitcoin/bin

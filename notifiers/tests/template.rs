@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
+use proptest::prelude::*;
 use tocsin_notifiers::template::{Message, TEXT_BYTES_MAX, TITLE_MAX, TemplateConfig, Templates};
 use tocsin_proto::pb::notification::{Alert, Evidence, Notification, Point, Reason, Status};
 
@@ -144,14 +145,14 @@ fn the_html_says_the_same_and_links() {
     let expected = "\
 <h4><font color=\"#fb8c00\" data-mx-color=\"#fb8c00\">[FIRING 1]</font> addr_flood on hal (warning)</h4>
 <p><strong>peer 7 announced 1160 addresses in 10 min, 60 are allowed</strong><br>1160 against a limit of 60 \
-(sum of message.addresses over 10m)<br>since 2026-11-21 17:48:00 CET (12 min 5 s)<br><em>peer_id=7 · </em>\
+(sum of message.addresses over 10m)<br>since 2026-11-21 17:48:00 CET (12 min 5 s)<br><em>peer_id=7</em> · \
 <code>0000000000000007</code></p>
 <p><strong>What to do:</strong> compare other nodes, see \
 <a href=\"https://example.org/runbook\">https://example.org/runbook</a>.</p>
 <p><strong>Why:</strong> an honest peer relays few</p>
-<p><em>Sent because: first notification of the group<br>More of one:</em> \
-<code>tocsin alerts explain 0000000000000007</code><em><br></em>\
-<a href=\"https://tocsin.example/\">https://tocsin.example/</a><em></em></p>
+<p><em>Sent because: first notification of the group</em></p>
+<p><em>More of one:</em> <code>tocsin alerts explain 0000000000000007</code></p>
+<p><a href=\"https://tocsin.example/\">https://tocsin.example/</a></p>
 ";
     assert_eq!(message.html.replace("&#x2f;", "/"), expected);
 }
@@ -231,6 +232,23 @@ fn a_template_of_ones_own_takes_the_place_of_ours() {
     assert_eq!(message.html, "<p>a &lt;b&gt;</p>\n");
 }
 
+#[test]
+fn our_texts_begin_with_the_receivers_own_title() {
+    let config =
+        TemplateConfig { title: Some("node {{ nodes[0] }} <ill>".to_string()), ..TemplateConfig::default() };
+    let told = notification(Reason::FirstNotification, vec![firing("addr_flood", "hal", "warning", "7")]);
+    let message = Templates::new(&config).expect("it is right").render(&told, &TimeZone::UTC);
+    assert_eq!(message.title, "node hal <ill>");
+    assert!(message.text.starts_with("node hal <ill>\n\npeer 7"), "{}", message.text);
+    assert!(message.html.starts_with("<h4>node hal &lt;ill&gt;</h4>"), "{}", message.html);
+}
+
+#[test]
+fn trouble_of_the_program_itself_is_told_once_and_first() {
+    let message = render(&notification(Reason::Emergency, vec![]));
+    assert_eq!(message.text, "[EMERGENCY] first notification of the group\n\nhttps://tocsin.example/\n");
+}
+
 #[track_caller]
 fn check_error(source: &str, parts: &[&str]) {
     let error = templates(source).expect_err("it is wrong");
@@ -264,4 +282,40 @@ fn a_template_that_fails_falls_back_to_ours_and_says_so() {
     assert!(message.text.starts_with("[FIRING 2] addr_flood on hal (warning)\n"), "{}", message.text);
     assert!(message.text.contains("A template of this receiver failed"), "{}", message.text);
     assert!(message.text.contains("text: line 1"), "{}", message.text);
+}
+
+/// What the HTML's tags are, without their attributes.
+fn tags(html: &str) -> Vec<String> {
+    let inside = html.split('<').skip(1).map(|rest| rest.split('>').next().unwrap_or_default());
+    inside.map(|tag| tag.split(' ').next().unwrap_or_default().to_string()).collect()
+}
+
+proptest! {
+    #[test]
+    fn whatever_strangers_write_the_html_has_our_tags_alone(
+        texts in prop::collection::vec("\\PC{0,40}|[<>&\"'/=a-z !{}%\n\r\t\\-]{0,60}|https?://[<>\"'a-z ]{0,20}", 8),
+        numbers in any::<(i64, i64, i64, f64, f64)>(), reason in 0..12, is_resolved in any::<bool>(),
+    ) {
+        let mut alert = firing(&texts[0], &texts[1], &texts[2], &texts[3]);
+        for (name, text) in ["summary", "why", "runbook", "references"].into_iter().zip(&texts[4..]) {
+            alert.annotations.insert(name.to_string(), text.clone());
+        }
+        alert.acknowledged_by = texts[0].clone();
+        (alert.starts_at, alert.ends_at) = (numbers.0, numbers.1);
+        (alert.value, alert.limit) = (Some(numbers.3), Some(numbers.4));
+        alert.status = if is_resolved { Status::Resolved } else { Status::Firing } as i32;
+        let told = Notification {
+            decided_at: numbers.2, reason, reason_text: texts[7].clone(), external_url: texts[6].clone(), alerts: vec![alert],
+            ..Notification::default()
+        };
+        let message = render(&told);
+        prop_assert!(!message.title.contains(char::is_control), "{:?}", message.title);
+        let first = message.text.lines().next().unwrap_or_default();
+        prop_assert_eq!(first, message.title.as_str());
+        for tag in tags(&message.html) {
+            let is_ours = ["h4", "p", "strong", "em", "code", "br", "a", "font"].contains(&tag.trim_start_matches('/'));
+            prop_assert!(is_ours, "{tag} in {}", message.html);
+        }
+        prop_assert!(!message.html.contains("built-in") && !message.text.contains("built-in"), "{}", message.text);
+    }
 }

@@ -126,6 +126,21 @@ async fn discord_gets_an_embed_that_calls_nobody() {
 }
 
 #[tokio::test]
+async fn what_to_do_keeps_its_links() {
+    let mut alert = firing();
+    alert.annotations.insert("runbook".to_string(), "see *https://a.example/run_book?a=1&b=2*.".to_string());
+    alert.annotations.insert("why".to_string(), "(https://a.example/x_y).".to_string());
+    let told = || notification(Reason::FirstNotification, vec![alert.clone()]);
+    let body = sent(json!({"preset": "slack"}), told()).await.json();
+    let text = &body["attachments"][0]["blocks"][2]["text"]["text"];
+    assert_eq!(text, "*Why:* (<https://a.example/x_y>).");
+    let text = &body["attachments"][0]["blocks"][1]["text"]["text"];
+    assert_eq!(text, "*What to do:* see *<https://a.example/run_book?a=1&amp;b=2*>.");
+    let body = sent(json!({"preset": "discord"}), told()).await.json();
+    assert_eq!(body["embeds"][0]["fields"][1]["value"], "\\(https://a.example/x_y\\).");
+}
+
+#[tokio::test]
 async fn pagerduty_gets_an_event_of_one_incident_per_thread() {
     let (_kept, key) = file("R0UT1NGKEY");
     let config = json!({"preset": "pagerduty", "routing_key": key, "url": ""});

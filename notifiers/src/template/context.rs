@@ -58,9 +58,8 @@ pub const NAMES: [&str; 28] = [
 
 type Map = BTreeMap<&'static str, Value>;
 
-/// The context for a notification, with at most `shown` alerts in `rules`.
-pub fn context(notification: &Notification, zone: &TimeZone, shown: usize) -> Value {
-    let headline = Headline::of(notification);
+/// The context for a notification under a headline, with at most `shown` alerts in `rules`.
+pub fn context(notification: &Notification, headline: &Headline, zone: &TimeZone, shown: usize) -> Value {
     let alerts: Vec<Value> =
         notification.alerts.iter().map(|one| alert(one, notification.decided_at)).collect();
     let with = |status: Status| -> Vec<Value> {
@@ -270,7 +269,7 @@ mod tests {
 
     #[test]
     fn every_name_of_the_context_is_a_known_one() {
-        let context = context(&Notification::default(), &TimeZone::UTC, 10);
+        let context = context(&Notification::default(), &Headline::default(), &TimeZone::UTC, 10);
         let mut names: Vec<String> =
             context.try_iter().expect("a map").map(|name| name.to_string()).collect();
         names.sort();

@@ -111,20 +111,28 @@ pub fn escape(text: &str) -> String {
 
 /// The text escaped for HTML, with its http and https addresses as links.
 pub fn links(text: &str) -> String {
-    let mut html = String::new();
+    with_links(text, escape, |address| {
+        let escaped = escape(address);
+        format!("<a href=\"{escaped}\">{escaped}</a>")
+    })
+}
+
+/// The text with `plain` made of what is no address, and `link` of each http or https address. An address holds no white
+/// space, quotes, bars, backslashes or angle brackets.
+pub fn with_links(text: &str, plain: impl Fn(&str) -> String, link: impl Fn(&str) -> String) -> String {
+    let mut made = String::new();
     let mut rest = text;
     while let Some(begin) = rest.find("http://").into_iter().chain(rest.find("https://")).min() {
-        let end = rest[begin..].find(|c: char| c.is_whitespace() || "<>\"'`".contains(c));
+        let end = rest[begin..].find(|c: char| c.is_whitespace() || "<>\"'`|\\".contains(c));
         let end = end.map_or(rest.len(), |length| begin + length);
         // A stop or bracket after an address is the sentence's.
         let address = rest[begin..end].trim_end_matches(['.', ',', ';', ':', ')', '!', '?']);
-        html.push_str(&escape(&rest[..begin]));
-        let escaped = escape(address);
-        html.push_str(&format!("<a href=\"{escaped}\">{escaped}</a>"));
+        made.push_str(&plain(&rest[..begin]));
+        made.push_str(&link(address));
         rest = &rest[begin + address.len()..];
     }
-    html.push_str(&escape(rest));
-    html
+    made.push_str(&plain(rest));
+    made
 }
 
 #[cfg(test)]

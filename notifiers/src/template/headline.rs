@@ -2,10 +2,9 @@
 
 use tocsin_proto::pb::notification::{Alert, Notification, Reason, Status};
 
+use super::TITLE_MAX;
 use crate::text::{cut, line};
 
-/// Most characters of the line.
-const LINE_MAX: usize = 200;
 /// Most characters of one name in it.
 const NAME_MAX: usize = 60;
 /// Names told one by one; of more, the first ones and a count.
@@ -50,10 +49,15 @@ impl Headline {
         headline
     }
 
+    /// The same under another title.
+    pub fn titled(&self, title: &str) -> Self {
+        Headline { state: String::new(), rest: title.to_string(), ..self.clone() }
+    }
+
     /// The whole line.
     pub fn line(&self) -> String {
         let line = format!("{} {}", self.state, self.rest);
-        cut(line.trim(), LINE_MAX)
+        cut(line.trim(), TITLE_MAX)
     }
 
     /// A colour that is readable on light and on dark ground.
@@ -69,11 +73,11 @@ impl Headline {
     fn subject(&self, notification: &Notification) -> String {
         if notification.reason() == Reason::Emergency {
             let first = notification.alerts.first().and_then(|alert| alert.annotations.get("summary"));
-            return line(first.unwrap_or(&notification.reason_text), LINE_MAX);
+            return line(first.unwrap_or(&notification.reason_text), TITLE_MAX);
         }
         let mut subject = list(&self.names, "rules");
         if subject.is_empty() {
-            subject = line(&notification.reason_text, LINE_MAX);
+            subject = line(&notification.reason_text, TITLE_MAX);
         }
         if !self.nodes.is_empty() {
             subject.push_str(&format!(" on {}", list(&self.nodes, "nodes")));

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tocsin_proto::pb::notification::{Alert, Evidence, Notification, Point, Reason, Status};
 
 pub use context::{measured, reason_name, summary};
-pub use filters::{duration, escape, links, number, time, wrap};
+pub use filters::{duration, escape, links, number, time, with_links, wrap};
 pub use headline::Headline;
 
 use crate::text::{cut_bytes, line};
@@ -27,7 +27,7 @@ use crate::text::{cut_bytes, line};
 /// Most bytes of a text.
 pub const TEXT_BYTES_MAX: usize = 65_536;
 /// Most characters of a title.
-pub const TITLE_MAX: usize = 250;
+pub const TITLE_MAX: usize = 200;
 /// Alerts shown in full; others are counted by name.
 pub const ALERTS_SHOWN: usize = 10;
 /// Steps of one rendering; ours take some thousand.
@@ -130,24 +130,29 @@ impl Templates {
             ));
         }
         for reason in [Reason::FirstNotification, Reason::AllResolved] {
-            let context = context::context(&sample(reason), &TimeZone::UTC, ALERTS_SHOWN);
-            self.run(name, &context)?;
+            self.one(name, &sample(reason), &TimeZone::UTC)?;
         }
         Ok(())
     }
 
     /// The texts for a notification, with times in `zone`. A template that errs falls back to ours, and the text says so.
     pub fn render(&self, notification: &Notification, zone: &TimeZone) -> Message {
-        let context = context::context(notification, zone, ALERTS_SHOWN);
-        let headline = Headline::of(notification).line();
+        let headline = Headline::of(notification);
+        let context = context::context(notification, &headline, zone, ALERTS_SHOWN);
         let mut errors = Vec::new();
         let title = self.own("title", &context, &mut errors).map(|title| line(&title, TITLE_MAX));
         let text = self.own("text", &context, &mut errors);
         let html = self.own("html", &context, &mut errors);
+        // Our texts begin with the title, whosever it is.
+        let headline = match title.filter(|title| !title.is_empty()) {
+            Some(title) => headline.titled(&title),
+            None => headline,
+        };
+        let ours = |name: &str| self.ours(name, notification, &headline, zone);
         let mut message = Message {
-            title: title.filter(|title| !title.is_empty()).unwrap_or(headline),
-            text: text.unwrap_or_else(|| self.ours("our_text", notification, zone)),
-            html: html.unwrap_or_else(|| self.ours("our_html", notification, zone)),
+            title: headline.line(),
+            text: text.unwrap_or_else(|| ours("our_text")),
+            html: html.unwrap_or_else(|| ours("our_html")),
         };
         for error in &errors {
             let note = format!("A template of this receiver failed, so this is the built-in text: {error}");
@@ -168,7 +173,8 @@ impl Templates {
         notification: &Notification,
         zone: &TimeZone,
     ) -> Result<String, String> {
-        self.run(name, &context::context(notification, zone, ALERTS_SHOWN))
+        let headline = Headline::of(notification);
+        self.run(name, &context::context(notification, &headline, zone, ALERTS_SHOWN))
     }
 
     /// What the receiver's own template made; none if it has none, or if it erred, or made too much.
@@ -189,16 +195,16 @@ impl Templates {
     }
 
     /// Our text, with as many alerts as fit.
-    fn ours(&self, name: &str, notification: &Notification, zone: &TimeZone) -> String {
+    fn ours(&self, name: &str, notification: &Notification, headline: &Headline, zone: &TimeZone) -> String {
         // Leaves room for notes about templates that failed.
         let bytes_max = TEXT_BYTES_MAX - 8192;
         for shown in [ALERTS_SHOWN, 5, 2, 1, 0] {
-            let text = self.run(name, &context::context(notification, zone, shown));
+            let text = self.run(name, &context::context(notification, headline, zone, shown));
             if let Some(text) = text.ok().filter(|text| text.len() <= bytes_max) {
                 return text;
             }
         }
-        let line = Headline::of(notification).line();
+        let line = headline.line();
         if name == "our_html" { format!("<h4>{}</h4>", escape(&line)) } else { format!("{line}\n") }
     }
 

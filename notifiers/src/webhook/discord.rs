@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::alertmanager::rfc3339;
 use super::story::Story;
+use crate::template::with_links;
 use crate::text::cut;
 
 /// Most characters of a title; Discord's limit.
@@ -32,7 +33,7 @@ pub fn body(story: &Story) -> Value {
         .advice
         .iter()
         .take(FIELDS_MAX)
-        .map(|(title, text)| json!({"name": title, "value": within(&escape(text), FIELD_MAX)}));
+        .map(|(title, text)| json!({"name": title, "value": within(&linked(text), FIELD_MAX)}));
     let color = u32::from_str_radix(story.headline.color().trim_start_matches('#'), 16).unwrap_or(0);
     let mut embed = json!({
         "title": within(&escape(&story.title), TITLE_MAX),
@@ -58,6 +59,11 @@ fn within(text: &str, characters_max: usize) -> String {
         cut = format!("{}…", &kept[..kept.len() - backslashes % 2]);
     }
     cut
+}
+
+/// Escaped but for addresses, which a backslash would break.
+fn linked(text: &str) -> String {
+    with_links(text, escape, str::to_string)
 }
 
 /// Without meaning for Discord's markdown.

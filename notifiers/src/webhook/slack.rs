@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::story::Story;
+use crate::template::with_links;
 use crate::text::cut;
 
 /// Most characters of a section; Slack takes 3000.
@@ -20,7 +21,7 @@ pub fn body(story: &Story) -> Value {
         blocks.push(section(&escape(story.body())));
     }
     for (title, text) in &story.advice {
-        blocks.push(section(&format!("*{title}:* {}", escape(text))));
+        blocks.push(section(&format!("*{title}:* {}", linked(text))));
     }
     if !story.footer.is_empty() {
         let text = json!({"type": "mrkdwn", "text": within(&escape(&story.footer)), "verbatim": true});
@@ -48,18 +49,28 @@ fn section(text: &str) -> Value {
     json!({"type": "section", "text": {"type": "mrkdwn", "text": within(text), "verbatim": true}})
 }
 
-/// Cut, though not within an escape.
+/// Cut, though not within an escape or a link.
 fn within(text: &str) -> String {
-    let cut = cut(text, SECTION_MAX);
-    match (cut.len() < text.len(), cut.rfind('&')) {
-        (true, Some(at)) if !cut[at..].contains(';') => format!("{}…", &cut[..at]),
-        _ => cut,
+    let mut kept = cut(text, SECTION_MAX);
+    if kept == text {
+        return kept;
     }
+    for (begin, end) in [('&', ';'), ('<', '>')] {
+        if let Some(at) = kept.rfind(begin).filter(|at| !kept[*at..].contains(end)) {
+            kept = format!("{}…", &kept[..at]);
+        }
+    }
+    kept
 }
 
 /// The three characters that Slack's markup needs escaped.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Escaped, with addresses as links: verbatim text has none by itself.
+fn linked(text: &str) -> String {
+    with_links(text, escape, |address| format!("<{}>", escape(address)))
 }
 
 /// Escaped, for a place between stars: a star of its own would end the bold part.
