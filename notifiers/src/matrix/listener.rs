@@ -215,8 +215,8 @@ impl Listener {
             tracing::debug!(user = heard.user, age = ?heard.age, "too old to be acted on");
             return Ok(());
         }
-        let is_allowed = self.allowed.contains(&heard.user);
-        if !is_allowed && (ears.strangers.contains(&heard.user) || ears.strangers.len() >= STRANGERS_MAX) {
+        if !self.allowed.contains(&heard.user) {
+            self.turn_away(ears, room, heard).await;
             return Ok(());
         }
         let (what, place) = match &heard.said {
@@ -226,32 +226,38 @@ impl Listener {
             },
             Said::Text { text, thread, reply_to } => {
                 let Some(command) = command::parse(text) else { return Ok(()) };
-                let place = match thread {
-                    Some(root) => Place::Thread(root.clone()),
-                    None => Place::Reply(heard.event.clone()),
-                };
                 let about = thread.as_ref().or(reply_to.as_ref());
-                (self.understood(ears, room, command, about, is_allowed).await, place)
+                (self.understood(ears, room, command, about).await, place(heard, thread.as_ref()))
             }
         };
-        let answer = if !is_allowed {
-            ears.strangers.insert(heard.user.clone());
-            tracing::warn!(
-                user = heard.user,
-                "asked for something in the Matrix room, but is not in allowed_users"
-            );
-            Some(format!("{}: you are not in my allowed_users, so I do nothing.", heard.user))
-        } else {
-            match what {
-                Ok(None) => Some(HELP.to_string()),
-                Ok(Some(what)) => self.ask(heard, what, requests).await?,
-                Err(wrong) => Some(wrong),
-            }
+        let answer = match what {
+            Ok(None) => Some(HELP.to_string()),
+            Ok(Some(what)) => self.ask(heard, what, requests).await?,
+            Err(wrong) => Some(wrong),
         };
         if let Some(answer) = answer {
             self.say(room, heard, &answer, &place).await;
         }
         Ok(())
+    }
+
+    /// Tells a stranger once that nothing is done, if what they said would have been for us.
+    async fn turn_away(&self, ears: &mut Ears, room: &str, heard: &Heard) {
+        if ears.strangers.contains(&heard.user) || ears.strangers.len() >= STRANGERS_MAX {
+            return;
+        }
+        let place = match &heard.said {
+            Said::Assent { to } => self.assent(ears, room, to).await.map(|(_, place)| place),
+            Said::Text { text, thread, .. } => command::parse(text).map(|_| place(heard, thread.as_ref())),
+        };
+        let Some(place) = place else { return };
+        ears.strangers.insert(heard.user.clone());
+        tracing::warn!(
+            user = heard.user,
+            "asked for something in the Matrix room, but is not in allowed_users"
+        );
+        let answer = format!("{}: you are not in my allowed_users, so I do nothing.", heard.user);
+        self.say(room, heard, &answer, &place).await;
     }
 
     /// What a reaction asks for and where it is answered; none if it belongs to no message of ours about alerts.
@@ -268,13 +274,10 @@ impl Listener {
         room: &str,
         command: Result<Command, String>,
         about: Option<&String>,
-        is_allowed: bool,
     ) -> Result<Option<Ask>, String> {
         match command? {
             Command::Help => Ok(None),
             Command::Complete(ask) => Ok(Some(ask)),
-            // A stranger gets no more work out of us.
-            Command::Here(_) if !is_allowed => Ok(None),
             Command::Here(here) => {
                 let subject = match about {
                     Some(about) => self.subject(ears, room, about).await,
@@ -347,6 +350,14 @@ impl Listener {
 
     fn warn(&self, failure: &CallError) {
         tracing::warn!(receiver = %self.receiver, error = %failure.error, "a call to the Matrix homeserver failed");
+    }
+}
+
+/// Where a text is answered: in its thread, or else as a reply.
+fn place(heard: &Heard, thread: Option<&String>) -> Place {
+    match thread {
+        Some(root) => Place::Thread(root.clone()),
+        None => Place::Reply(heard.event.clone()),
     }
 }
 
