@@ -75,6 +75,18 @@ impl Client {
         }
     }
 
+    /// The token to call with; logs in if there is none.
+    #[cfg(feature = "matrix-e2ee")]
+    pub async fn token(&self) -> Result<crate::secret::Secret, CallError> {
+        self.session.token(&self.http, &self.homeserver).await
+    }
+
+    /// The homeserver's address.
+    #[cfg(feature = "matrix-e2ee")]
+    pub fn homeserver(&self) -> &Url {
+        &self.homeserver
+    }
+
     /// Where the session keeps what must survive a restart.
     pub fn session(&self) -> &Session {
         &self.session
@@ -118,7 +130,7 @@ pub(super) async fn execute(request: RequestBuilder, secrets: &[&str]) -> Result
 }
 
 /// What a refusal means.
-fn refused(
+pub(super) fn refused(
     place: &str,
     status: StatusCode,
     body: Value,
@@ -152,7 +164,7 @@ fn refused(
 }
 
 /// No answer came, or not all of it.
-fn broken(place: &str, error: reqwest::Error) -> CallError {
+pub(super) fn broken(place: &str, error: reqwest::Error) -> CallError {
     let failure = match error.is_timeout() {
         true => Failure::Timeout,
         false => Failure::Connection,

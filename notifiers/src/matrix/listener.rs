@@ -12,12 +12,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::Config;
-use super::client::{CallError, Client};
+use super::client::CallError;
 use super::command::{self, Ask, Command, HELP};
+use super::line::Line;
 use super::message::{self, Place, Subject};
-use super::notify::{join, send};
 use super::session::Role;
-use super::sync::{Batch, Heard, Said, heard, sync};
+use super::sync::{Batch, Heard, Said, heard};
 use crate::Failure;
 use crate::config::ReceiverConfig;
 
@@ -31,8 +31,6 @@ const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const TURN_MIN: Duration = Duration::from_millis(200);
 /// So many strangers are told once that they are; the others are not told at all.
 const STRANGERS_MAX: usize = 100;
-/// Messages of a thread that are looked at for alerts.
-const THREAD_MAX: &str = "100";
 
 /// Somebody in the room asks for something.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ pub struct Asked {
 
 /// Listens to one room.
 pub struct Listener {
-    client: Client,
+    line: Line,
     receiver: String,
     room: String,
     allowed: BTreeSet<String>,
@@ -94,9 +92,9 @@ struct Ears {
 impl Listener {
     /// For one receiver. Reaches nothing and reads no secret.
     pub fn new(config: &Config, receiver: &str) -> Result<Self, String> {
-        let client = Client::new(config, receiver, Role::Listener)?;
+        let line = Line::new(config, receiver, Role::Listener)?;
         let allowed = config.allowed_users.iter().cloned().collect();
-        Ok(Listener { client, receiver: receiver.to_string(), room: config.room.clone(), allowed })
+        Ok(Listener { line, receiver: receiver.to_string(), room: config.room.clone(), allowed })
     }
 
     /// Listens until `shutdown`, or until nobody takes requests any more. Failures are logged and tried again for ever.
@@ -108,7 +106,7 @@ impl Listener {
     }
 
     async fn listen(&self, requests: &mpsc::Sender<Asked>) {
-        let mut ears = Ears { since: self.client.session().since().await, ..Ears::default() };
+        let mut ears = Ears { since: self.line.client.session().since().await, ..Ears::default() };
         let mut wait = WAITS.0;
         loop {
             let turn = Instant::now();
@@ -142,13 +140,13 @@ impl Listener {
     ) -> Result<Result<(), Ended>, CallError> {
         if ears.own.is_empty() {
             let path = ["_matrix", "client", "v3", "account", "whoami"];
-            let answer = self.client.call(self.client.request(Method::GET, &path)).await?;
+            let answer = self.line.client.call(self.line.client.request(Method::GET, &path)).await?;
             ears.own = answer["user_id"].as_str().unwrap_or_default().to_string();
         }
         let Some(room) = ears.room.clone() else {
             return self.enter(ears).await.map(Ok);
         };
-        let batch = sync(&self.client, Some(&room), ears.since.as_deref()).await?;
+        let batch = self.line.sync(Some(&room), ears.since.as_deref()).await?;
         let is_first = ears.since.is_none();
         self.keep(ears, &batch, is_first).await;
         if batch.has_left {
@@ -172,7 +170,7 @@ impl Listener {
 
     /// Joins the room, or waits until something happens, such as an invitation.
     async fn enter(&self, ears: &mut Ears) -> Result<(), CallError> {
-        match join(&self.client, &self.room).await {
+        match self.line.join(&self.room).await {
             Ok(room) => {
                 ears.room = Some(room);
                 Ok(())
@@ -186,7 +184,7 @@ impl Listener {
                         "the Matrix room cannot be joined; waiting for an invitation"
                     );
                 }
-                let batch = sync(&self.client, None, ears.waiting_since.as_deref()).await?;
+                let batch = self.line.sync(None, ears.waiting_since.as_deref()).await?;
                 ears.waiting_since = Some(batch.next);
                 Ok(())
             }
@@ -199,7 +197,7 @@ impl Listener {
         ears.since = Some(batch.next.clone());
         // An answer without events may be read again.
         if is_first || !batch.events.is_empty() {
-            self.client.session().keep_since(ears.since.clone()).await;
+            self.line.client.session().keep_since(ears.since.clone()).await;
         }
     }
 
@@ -217,8 +215,8 @@ impl Listener {
             tracing::debug!(user = heard.user, age = ?heard.age, "too old to be acted on");
             return Ok(());
         }
-        let is_allowed = self.allowed.contains(&heard.user);
-        if !is_allowed && (ears.strangers.contains(&heard.user) || ears.strangers.len() >= STRANGERS_MAX) {
+        if !self.allowed.contains(&heard.user) {
+            self.turn_away(ears, room, heard).await;
             return Ok(());
         }
         let (what, place) = match &heard.said {
@@ -228,32 +226,38 @@ impl Listener {
             },
             Said::Text { text, thread, reply_to } => {
                 let Some(command) = command::parse(text) else { return Ok(()) };
-                let place = match thread {
-                    Some(root) => Place::Thread(root.clone()),
-                    None => Place::Reply(heard.event.clone()),
-                };
                 let about = thread.as_ref().or(reply_to.as_ref());
-                (self.understood(ears, room, command, about, is_allowed).await, place)
+                (self.understood(ears, room, command, about).await, place(heard, thread.as_ref()))
             }
         };
-        let answer = if !is_allowed {
-            ears.strangers.insert(heard.user.clone());
-            tracing::warn!(
-                user = heard.user,
-                "asked for something in the Matrix room, but is not in allowed_users"
-            );
-            Some(format!("{}: you are not in my allowed_users, so I do nothing.", heard.user))
-        } else {
-            match what {
-                Ok(None) => Some(HELP.to_string()),
-                Ok(Some(what)) => self.ask(heard, what, requests).await?,
-                Err(wrong) => Some(wrong),
-            }
+        let answer = match what {
+            Ok(None) => Some(HELP.to_string()),
+            Ok(Some(what)) => self.ask(heard, what, requests).await?,
+            Err(wrong) => Some(wrong),
         };
         if let Some(answer) = answer {
             self.say(room, heard, &answer, &place).await;
         }
         Ok(())
+    }
+
+    /// Tells a stranger once that nothing is done, if what they said would have been for us.
+    async fn turn_away(&self, ears: &mut Ears, room: &str, heard: &Heard) {
+        if ears.strangers.contains(&heard.user) || ears.strangers.len() >= STRANGERS_MAX {
+            return;
+        }
+        let place = match &heard.said {
+            Said::Assent { to } => self.assent(ears, room, to).await.map(|(_, place)| place),
+            Said::Text { text, thread, .. } => command::parse(text).map(|_| place(heard, thread.as_ref())),
+        };
+        let Some(place) = place else { return };
+        ears.strangers.insert(heard.user.clone());
+        tracing::warn!(
+            user = heard.user,
+            "asked for something in the Matrix room, but is not in allowed_users"
+        );
+        let answer = format!("{}: you are not in my allowed_users, so I do nothing.", heard.user);
+        self.say(room, heard, &answer, &place).await;
     }
 
     /// What a reaction asks for and where it is answered; none if it belongs to no message of ours about alerts.
@@ -270,13 +274,10 @@ impl Listener {
         room: &str,
         command: Result<Command, String>,
         about: Option<&String>,
-        is_allowed: bool,
     ) -> Result<Option<Ask>, String> {
         match command? {
             Command::Help => Ok(None),
             Command::Complete(ask) => Ok(Some(ask)),
-            // A stranger gets no more work out of us.
-            Command::Here(_) if !is_allowed => Ok(None),
             Command::Here(here) => {
                 let subject = match about {
                     Some(about) => self.subject(ears, room, about).await,
@@ -295,19 +296,15 @@ impl Listener {
     /// What a message of ours is about, and the first event of its thread. For the first message of a thread it is what the
     /// whole thread is about; only our own messages count, whoever imitates them.
     async fn subject(&self, ears: &Ears, room: &str, event: &str) -> Option<(Subject, String)> {
-        let path = ["_matrix", "client", "v3", "rooms", room, "event", event];
-        let found = self.client.call(self.client.request(Method::GET, &path)).await;
+        let found = self.line.event(room, event).await;
         let found = found.inspect_err(|failure| self.warn(failure)).ok()?;
         let mut subject = own_subject(ears, &found)?;
         let relation = &found["content"]["m.relates_to"];
         if relation["rel_type"] == "m.thread" {
             return Some((subject, relation["event_id"].as_str()?.to_string()));
         }
-        let path = ["_matrix", "client", "v1", "rooms", room, "relations", event, "m.thread"];
-        let request = self.client.request(Method::GET, &path).query(&[("limit", THREAD_MAX)]);
-        match self.client.call(request).await {
-            Ok(answer) => {
-                let replies = answer["chunk"].as_array().map(Vec::as_slice).unwrap_or_default();
+        match self.line.thread(room, event).await {
+            Ok(replies) => {
                 let more = replies.iter().filter_map(|reply| own_subject(ears, reply));
                 let all = more.flat_map(|subject| subject.alerts).chain(subject.alerts);
                 subject.alerts = all.collect::<BTreeSet<_>>().into_iter().collect();
@@ -346,13 +343,21 @@ impl Listener {
         }
         let transaction = format!("answer-{}", heard.event);
         let content = message::answer(text, place);
-        if let Err(failure) = send(&self.client, room, &transaction, &content).await {
+        if let Err(failure) = self.line.send(room, &transaction, &content).await {
             self.warn(&failure);
         }
     }
 
     fn warn(&self, failure: &CallError) {
         tracing::warn!(receiver = %self.receiver, error = %failure.error, "a call to the Matrix homeserver failed");
+    }
+}
+
+/// Where a text is answered: in its thread, or else as a reply.
+fn place(heard: &Heard, thread: Option<&String>) -> Place {
+    match thread {
+        Some(root) => Place::Thread(root.clone()),
+        None => Place::Reply(heard.event.clone()),
     }
 }
 

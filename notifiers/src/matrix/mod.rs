@@ -9,6 +9,9 @@
 
 mod client;
 mod command;
+#[cfg(feature = "matrix-e2ee")]
+mod encrypted;
+mod line;
 mod listener;
 mod message;
 mod notify;
@@ -47,19 +50,14 @@ pub struct Config {
     /// Whose reactions and commands count: `["@anna:example.org"]`. If empty, nothing in the room is listened to.
     #[serde(default)]
     pub allowed_users: Vec<String>,
-    /// Whether the room is end-to-end encrypted; needs the feature `matrix-e2ee`.
+    /// Whether the room is end-to-end encrypted; needs the feature `matrix-e2ee`, `user` with `password`, and
+    /// `session_file`, beside which keys are kept.
     #[serde(default)]
     pub encrypted: bool,
 }
 
 /// The notifier of a table.
 pub fn notifier(config: &Config, context: Context) -> Result<Box<dyn Notifier>, String> {
-    if config.encrypted {
-        return Err(
-            "matrix: encrypted is true, but this tocsin was built without it; build with --features matrix-e2ee"
-                .to_string(),
-        );
-    }
     Ok(Box::new(notify::MatrixNotifier::new(config, context)?))
 }
 
@@ -76,6 +74,10 @@ impl Config {
         let users = self.allowed_users.iter().chain(&self.user);
         if let Some(wrong) = users.into_iter().find(|user| !is_user(user)) {
             return Err(format!("matrix: user {wrong:?} is no user id, expected \"@name:example.org\""));
+        }
+        if self.encrypted && self.access_token.is_some() {
+            // Notifier and listener each need a device of their own: keys belong to a device.
+            return Err("matrix: encrypted needs user and password instead of access_token".to_string());
         }
         match (&self.access_token, &self.user, &self.password) {
             (Some(_), None, None) | (None, Some(_), Some(_)) => Ok(()),
@@ -129,6 +131,14 @@ mod tests {
         check(
             "room = \"!r:m\"\naccess_token = {\"env\": \"T\"}\nuser = \"@t:m\"",
             Err("either access_token"),
+        );
+    }
+
+    #[test]
+    fn encryption_needs_a_login_of_its_own() {
+        check(
+            "room = \"!r:m\"\naccess_token = {\"env\": \"T\"}\nencrypted = true",
+            Err("user and password instead of access_token"),
         );
     }
 

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
-use reqwest::header::CONTENT_TYPE;
-use serde_json::{Value, json};
 use tocsin_proto::pb::notification::{Notification, Reason, Status};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Config;
-use super::client::{CallError, Client, failed};
+use super::client::{CallError, failed};
+use super::line::Line;
 use super::message::{self, Place};
 use super::session::Role;
 use crate::config::Context;
@@ -24,7 +22,7 @@ const PLOT_WAIT_MAX: Duration = Duration::from_secs(6);
 
 /// Sends to one room.
 pub(super) struct MatrixNotifier {
-    client: Client,
+    line: Line,
     room: String,
     context: Context,
     /// The room's id once we are in it.
@@ -39,8 +37,8 @@ impl Notifier for MatrixNotifier {
 
 impl MatrixNotifier {
     pub fn new(config: &Config, context: Context) -> Result<Self, String> {
-        let client = Client::new(config, &context.receiver, Role::Notifier)?;
-        Ok(MatrixNotifier { client, room: config.room.clone(), context, joined: Mutex::new(None) })
+        let line = Line::new(config, &context.receiver, Role::Notifier)?;
+        Ok(MatrixNotifier { line, room: config.room.clone(), context, joined: Mutex::new(None) })
     }
 
     async fn attempt(&self, delivery: &Delivery) -> Result<Receipt, NotifyError> {
@@ -85,11 +83,11 @@ impl MatrixNotifier {
         let first = delivery.first.as_ref().map(|receipt| receipt.reference.as_str());
         if let Some(root) = first.filter(|root| root.starts_with('$')) {
             let reply = message::notification(notification, &message, &Place::Thread(root.to_string()));
-            match self.send(room, &notification.id, &reply).await {
+            match self.line.send(room, &notification.id, &reply).await {
                 Ok(_) => {
                     if notification.reason() == Reason::AllResolved {
                         let edit = message::edit(root, notification, &message);
-                        self.send(room, &format!("{}-1", notification.id), &edit).await?;
+                        self.line.send(room, &format!("{}-1", notification.id), &edit).await?;
                     }
                     return Ok(root.to_string());
                 }
@@ -101,12 +99,7 @@ impl MatrixNotifier {
             }
         }
         let alone = message::notification(notification, &message, &Place::Room);
-        self.send(room, &notification.id, &alone).await
-    }
-
-    /// Sends an event; the server returns the earlier one's id if it knows the transaction.
-    async fn send(&self, room: &str, transaction: &str, content: &Value) -> Result<String, CallError> {
-        send(&self.client, room, transaction, content).await
+        self.line.send(room, &notification.id, &alone).await
     }
 
     /// The room's id; joins it if need be. Only the configured room is ever joined.
@@ -115,20 +108,15 @@ impl MatrixNotifier {
         if let Some(room) = &*joined {
             return Ok(room.clone());
         }
-        let room = join(&self.client, &self.room).await?;
-        self.warn_if_encrypted(&room).await;
-        *joined = Some(room.clone());
-        Ok(room)
-    }
-
-    async fn warn_if_encrypted(&self, room: &str) {
-        let path = ["_matrix", "client", "v3", "rooms", room, "state", "m.room.encryption", ""];
-        if self.client.call(self.client.request(Method::GET, &path)).await.is_ok() {
+        let room = self.line.join(&self.room).await?;
+        if self.line.betrays(&room).await {
             tracing::warn!(
                 receiver = %self.context.receiver, room,
                 "the room is end-to-end encrypted, but what we send there is not; set encrypted = true"
             );
         }
+        *joined = Some(room.clone());
+        Ok(room)
     }
 
     /// The picture that belongs to a notification: of its first firing alert that has one, or of the first resolved one.
@@ -147,18 +135,11 @@ impl MatrixNotifier {
 
     /// Uploads the picture and shows it in the thread.
     async fn show(&self, room: &str, root: &str, told: &Notification, plot: &Plot) -> Result<(), CallError> {
-        let uri = patiently(|| self.upload(plot)).await?;
-        let content = message::image(told, plot, &uri, &Place::Thread(root.to_string()));
+        let uploaded = patiently(|| self.line.upload(plot)).await?;
+        let content = message::image(told, plot, uploaded, &Place::Thread(root.to_string()));
         let transaction = format!("{}-2", told.id);
-        patiently(|| self.send(room, &transaction, &content)).await?;
+        patiently(|| self.line.send(room, &transaction, &content)).await?;
         Ok(())
-    }
-
-    async fn upload(&self, plot: &Plot) -> Result<String, CallError> {
-        let request = self.client.request(Method::POST, &["_matrix", "media", "v3", "upload"]);
-        let request = request.query(&[("filename", "evidence.png")]).header(CONTENT_TYPE, "image/png");
-        let answer = self.client.call(request.body(plot.png.clone())).await?;
-        named(&answer, "content_uri", "POST upload")
     }
 }
 
@@ -176,28 +157,4 @@ async fn patiently<T, A: Future<Output = Result<T, CallError>>>(
         }
         _ => first,
     }
-}
-
-/// Sends an event; returns its id, or the earlier one's if the server knows the transaction.
-pub(super) async fn send(
-    client: &Client,
-    room: &str,
-    transaction: &str,
-    content: &Value,
-) -> Result<String, CallError> {
-    let path = ["_matrix", "client", "v3", "rooms", room, "send", "m.room.message", transaction];
-    let answer = client.call(client.request(Method::PUT, &path).json(content)).await?;
-    named(&answer, "event_id", "PUT send")
-}
-
-/// Joins a room by id or alias; harmless if we are in it. Returns its id.
-pub(super) async fn join(client: &Client, room: &str) -> Result<String, CallError> {
-    let request = client.request(Method::POST, &["_matrix", "client", "v3", "join", room]);
-    named(&client.call(request.json(&json!({}))).await?, "room_id", "POST join")
-}
-
-/// A text of an answer.
-fn named(answer: &Value, key: &str, place: &str) -> Result<String, CallError> {
-    let text = answer[key].as_str().map(str::to_string);
-    text.ok_or_else(|| failed(Failure::ServerError, true, format!("{place}: the answer has no {key}")))
 }

@@ -81,6 +81,12 @@ impl Session {
         })
     }
 
+    /// Where it is kept.
+    #[cfg(feature = "matrix-e2ee")]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// Whether a new login is possible.
     pub fn has_password(&self) -> bool {
         matches!(self.account, Account::Password { .. })

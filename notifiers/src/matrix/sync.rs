@@ -10,9 +10,9 @@ use super::command;
 use crate::Failure;
 
 /// How long the server waits for something to happen before it answers.
-const POLL: Duration = Duration::from_secs(30);
+pub(super) const POLL: Duration = Duration::from_secs(30);
 /// More events of one answer are not read; the oldest are left out.
-const EVENTS_MAX: usize = 50;
+pub(super) const EVENTS_MAX: u32 = 50;
 
 /// What happened since the last time.
 #[derive(Debug, Default, PartialEq)]
