@@ -1,6 +1,6 @@
 //! `tocsin alerts`: the alerts of a running tocsin, why they fired and who was told, and who takes care of them.
 
-pub mod story;
+mod story;
 
 use serde_json::{Value, json};
 

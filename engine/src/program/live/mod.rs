@@ -3,7 +3,6 @@
 //! Extractors and NATS servers put events on one bus. The engine's thread (`core`) takes them from there, records them
 //! and steps the engine; everything else reads what it publishes (`status`).
 
-mod chat;
 mod checkpoint;
 pub mod config;
 mod core;
@@ -125,7 +124,7 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
     };
     let asked = started.as_ref().map(|started| started.dispatch.clone());
     let (teller, telling) = started.map(|started| (started.teller, started.thread)).unzip();
-    let interface = http::Interface::new(&config, board.clone(), asked.clone());
+    let interface = http::Interface::new(&config, board.clone(), asked);
     let http = tokio::spawn(http::serve(listener, interface, shutdown.clone()));
 
     let (bus, events) = bus();
@@ -144,9 +143,6 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
         }
     })?;
     let mut tasks = sources(&config, &connections, bus, &shutdown);
-    if let Some(dispatch) = &asked {
-        tasks.extend(chat::start(&config, dispatch, &shutdown).map_err(anyhow::Error::msg)?);
-    }
     if let Some(loader) = loader {
         tasks.push(tokio::spawn(watch_rules(
             loader,

@@ -7,9 +7,8 @@ use tocsin_engine::dispatch::matcher::{Matcher, Operator};
 use tocsin_engine::dispatch::silence::SilenceDraft;
 use tocsin_engine::dispatch::view::AlertView;
 use tocsin_notifiers::matrix::{Ask, Asked};
-use tocsin_notifiers::redact::{Redact, redacted};
+use tocsin_notifiers::redact::{Redact, redacted_text};
 use tocsin_proto::Span;
-use tocsin_proto::pb::notification::{Alert, Notification};
 use tokio::sync::mpsc;
 
 use super::status::NotificationState;
@@ -102,9 +101,10 @@ async fn silence(
     let now = dispatch.status().view.at;
     let ends_at = now.plus_ms(span.millis());
     let comment = if comment.is_empty() { "asked for in the room".to_string() } else { comment };
+    let words = matchers.iter().map(Matcher::to_string).collect::<Vec<_>>().join(", ");
     let draft = SilenceDraft { matchers, starts_at: now, ends_at, created_by: user.to_string(), comment };
     let id = dispatch.ask(|reply| Request::Silence { id: None, draft, reply }).await?;
-    Ok(format!("silence {id} until {ends_at}"))
+    Ok(format!("silence {id} until {ends_at}: {words}"))
 }
 
 /// What makes the group of these alerts.
@@ -175,14 +175,8 @@ impl Hidden {
     /// The text without what is to be hidden.
     fn apply(&self, text: String, dispatch: &Dispatch, receiver: &str) -> String {
         let redact = self.redact.get(receiver).copied().unwrap_or_default();
-        let configured = self.nodes.iter().map(|node| [("node".to_string(), node.clone())].into());
         let status = dispatch.status();
-        let seen = status.view.alerts.iter().map(|alert| alert.labels.clone());
-        let notification = Notification {
-            reason_text: text,
-            alerts: configured.chain(seen).map(|labels| Alert { labels, ..Alert::default() }).collect(),
-            ..Notification::default()
-        };
-        redacted(notification, redact).reason_text
+        let seen = status.view.alerts.iter().filter_map(|alert| alert.labels.get("node"));
+        redacted_text(&text, redact, self.nodes.iter().chain(seen))
     }
 }

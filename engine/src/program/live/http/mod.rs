@@ -10,7 +10,7 @@ mod access;
 mod alertmanager;
 mod api;
 mod metrics;
-pub mod own;
+mod own;
 mod page;
 #[cfg(test)]
 mod sample;

@@ -88,7 +88,7 @@ async fn explain(State(interface): State<Interface>, Path(id): Path<String>) -> 
 }
 
 /// Why an alert fired, who was told of it and why; none if nothing is known of it.
-pub async fn story_of(dispatch: &Dispatch, fingerprint: Fingerprint) -> Result<Option<Value>, String> {
+async fn story_of(dispatch: &Dispatch, fingerprint: Fingerprint) -> Result<Option<Value>, String> {
     let told = dispatch.ask(|reply| Request::Explain { fingerprint, reply }).await?;
     let status = dispatch.status();
     let known = status.view.alerts.iter().find(|alert| alert.fingerprint == fingerprint);
