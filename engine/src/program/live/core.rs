@@ -127,17 +127,7 @@ impl Core {
         };
         let checkpoint = core.read_checkpoint();
         if let Some(rules) = rules {
-            core.status.load_errors = rules.errors;
-            core.catalogue.learn(&rules.library);
-            let timeline = config.data.join("timeline.jsonl");
-            // Only what was recorded is done again; without a recording the timeline stays as it is.
-            let again = checkpoint.as_ref().filter(|_| config.recording.enabled);
-            let length = again.map_or(u64::MAX, |checkpoint| checkpoint.timeline);
-            let opened = Timeline::open(&timeline, length);
-            core.timeline =
-                Some(opened.with_context(|| format!("{}: cannot be written", timeline.display()))?);
-            let state = checkpoint.as_ref().and_then(|checkpoint| checkpoint.engine.as_deref());
-            core.engine = Some(restored(rules.library, state));
+            core.take_rules(config, rules, checkpoint.as_ref())?;
         }
         let was_here = checkpoint.is_some();
         let mut clean = false;
@@ -163,6 +153,26 @@ impl Core {
             core.tell_downtime(clean);
         }
         Ok(core)
+    }
+
+    /// An engine with these rules and the state of the checkpoint, and its timeline.
+    fn take_rules(
+        &mut self,
+        config: &Config,
+        rules: Loaded,
+        checkpoint: Option<&Checkpoint>,
+    ) -> anyhow::Result<()> {
+        self.status.load_errors = rules.errors;
+        self.catalogue.learn(&rules.library);
+        let path = config.data.join("timeline.jsonl");
+        // Only what was recorded is done again; without a recording the timeline stays as it is.
+        let again = checkpoint.filter(|_| config.recording.enabled);
+        let length = again.map_or(u64::MAX, |checkpoint| checkpoint.timeline);
+        let timeline = Timeline::open(&path, length);
+        self.timeline = Some(timeline.with_context(|| format!("{}: cannot be written", path.display()))?);
+        let state = checkpoint.and_then(|checkpoint| checkpoint.engine.as_deref());
+        self.engine = Some(restored(rules.library, state));
+        Ok(())
     }
 
     fn read_checkpoint(&self) -> Option<Checkpoint> {
