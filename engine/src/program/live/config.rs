@@ -399,6 +399,15 @@ mod tests {
     }
 
     #[test]
+    fn what_the_readme_shows_is_a_configuration() {
+        let readme = include_str!("../../../../README.md");
+        let (_, shown) = readme.split_once("```toml\n[http]").expect("the README shows whom to tell");
+        let (shown, _) = shown.split_once("```").expect("its end");
+        let config = Config::parse(&format!("data = \"x\"\n[http]{shown}")).expect("what the README shows");
+        assert_eq!(config.receivers.len(), 2);
+    }
+
+    #[test]
     fn the_example_shows_every_option() {
         // What is commented out in the example is an option too: with all of them set it still parses.
         let uncommented: Vec<&str> =
