@@ -100,31 +100,7 @@ impl Core {
         teller: Option<Teller>,
     ) -> anyhow::Result<Core> {
         let folder = config.data.join("recordings");
-        let mut core = Core {
-            engine: None,
-            intake: Intake::default(),
-            recording: None,
-            timeline: None,
-            checkpoint_path: config.data.join("checkpoint"),
-            checkpoint_every_ms: config.checkpoint.every.get().as_millis() as u64,
-            checkpointed_ms: 0,
-            tended_ms: 0,
-            format,
-            style: Style::of_stdout(),
-            board,
-            connections,
-            printer: None,
-            status: Status { started_at_ms: now_ms(), ..Status::default() },
-            logged: (0, 0),
-            now_ms: 0,
-            ahead_ms: 0,
-            origin: 0,
-            carried: None,
-            teller,
-            catalogue: Catalogue::default(),
-            refreshed: 0,
-            writing: None,
-        };
+        let mut core = Core::new(config, format, board, connections, teller);
         let checkpoint = core.read_checkpoint();
         if let Some(rules) = rules {
             core.status.load_errors = rules.errors;
@@ -163,6 +139,41 @@ impl Core {
             core.tell_downtime(clean);
         }
         Ok(core)
+    }
+
+    /// One that knows nothing yet.
+    fn new(
+        config: &Config,
+        format: Format,
+        board: StatusBoard,
+        connections: Vec<Connection>,
+        teller: Option<Teller>,
+    ) -> Core {
+        Core {
+            engine: None,
+            intake: Intake::default(),
+            recording: None,
+            timeline: None,
+            checkpoint_path: config.data.join("checkpoint"),
+            checkpoint_every_ms: config.checkpoint.every.get().as_millis() as u64,
+            checkpointed_ms: 0,
+            tended_ms: 0,
+            format,
+            style: Style::of_stdout(),
+            board,
+            connections,
+            printer: None,
+            status: Status { started_at_ms: now_ms(), ..Status::default() },
+            logged: (0, 0),
+            now_ms: 0,
+            ahead_ms: 0,
+            origin: 0,
+            carried: None,
+            teller,
+            catalogue: Catalogue::default(),
+            refreshed: 0,
+            writing: None,
+        }
     }
 
     fn read_checkpoint(&self) -> Option<Checkpoint> {
