@@ -29,7 +29,7 @@ impl Dispatcher {
             self.alerts.insert(fingerprint, record);
             return self.begin(fingerprint, outcome);
         };
-        if change.starts_at <= record.known_as {
+        if change.starts_at <= record.known_as && !record.is_back(&change) {
             return self.keep(fingerprint);
         }
         if record.fires() && record.orphaned_at.is_some() {
@@ -61,7 +61,7 @@ impl Dispatcher {
     pub(super) fn refresh(&mut self, change: AlertChange, outcome: &mut Outcome) {
         let fingerprint = change.fingerprint();
         match self.alerts.get_mut(&fingerprint) {
-            Some(record) if change.starts_at <= record.known_as => {
+            Some(record) if change.starts_at <= record.known_as && !record.is_back(&change) => {
                 if record.fires() {
                     record.refresh(change);
                     self.keep(fingerprint);
@@ -217,14 +217,16 @@ impl Dispatcher {
         let forget_at = is_done.then(|| self.forget_at(fingerprint));
         let due_at = [calm_at, resolves_at, forget_at].into_iter().flatten().min();
         self.timers.set(Due::Alert(fingerprint), due_at);
-        if is_done && self.resting.insert((updated_at, fingerprint)) && self.resting.len() > REMEMBERED_MAX {
-            if let Some((_, oldest)) = self.resting.first().copied() {
-                self.forget(oldest);
-            }
+        if !is_done || !self.resting.insert((updated_at, fingerprint)) || self.resting.len() <= REMEMBERED_MAX
+        {
+            return;
+        }
+        if let Some((_, oldest)) = self.resting.first().copied() {
+            self.forget(oldest);
         }
     }
 
-    fn rest_no_longer(&mut self, fingerprint: Fingerprint) {
+    pub(super) fn rest_no_longer(&mut self, fingerprint: Fingerprint) {
         if let Some(record) = self.alerts.get(&fingerprint) {
             self.resting.remove(&(record.updated_at, fingerprint));
         }

@@ -239,9 +239,11 @@ impl Dispatcher {
                 continue;
             }
             let mut unattended: Vec<(Fingerprint, &Told)> = self.unattended(thread).collect();
-            unattended.retain(|(fingerprint, _)| {
-                let record = &self.alerts[fingerprint];
-                self.hidden(*fingerprint, record, receiver, muted_by).is_none()
+            unattended.retain(|(fingerprint, told)| {
+                let hidden = self.hidden(*fingerprint, &self.alerts[fingerprint], receiver, muted_by);
+                let is_hidden = hidden.is_some();
+                content.hidden.extend(hidden.filter(|_| due_at(told, escalation) <= self.now));
+                !is_hidden
             });
             if !unattended.iter().any(|(_, told)| due_at(told, escalation) <= self.now) {
                 continue;

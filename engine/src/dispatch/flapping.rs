@@ -36,6 +36,12 @@ impl Changes {
         self.flapping_since.map(|since| self.recent.last().unwrap_or(&since).plus_ms(flapping.calm.millis()))
     }
 
+    /// The clock was set back: no change was in the future.
+    pub fn mend_clock(&mut self, now: Timestamp) {
+        self.recent.iter_mut().for_each(|at| *at = now.min(*at));
+        self.flapping_since = self.flapping_since.map(|since| since.min(now));
+    }
+
     /// It is calm again.
     pub fn settle(&mut self) {
         *self = Changes::default();

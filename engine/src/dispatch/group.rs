@@ -29,9 +29,12 @@ pub(super) struct Group {
     pub threads: BTreeMap<String, Thread>,
     /// Receivers whose rate limits hold it back, and since when.
     pub held: BTreeMap<String, Timestamp>,
-    /// When it is looked at next. Stored on its own, as it changes most.
+    /// When it is flushed next. The two instants are stored on their own, as they change most.
     #[serde(skip)]
     pub next_flush_at: Timestamp,
+    /// When a step of escalation is due.
+    #[serde(skip)]
+    pub next_escalation_at: Option<Timestamp>,
     /// Place of its route.
     #[serde(skip)]
     pub route: usize,
@@ -74,6 +77,7 @@ impl Group {
             threads: BTreeMap::new(),
             held: BTreeMap::new(),
             next_flush_at,
+            next_escalation_at: None,
             route,
             members: BTreeSet::new(),
         }

@@ -35,6 +35,11 @@ impl Bucket {
         is_allowed
     }
 
+    /// The clock was set back: nothing was taken in the future.
+    pub fn mend_clock(&mut self, now: Timestamp) {
+        self.at = self.at.min(now);
+    }
+
     /// When one notification will be in.
     pub fn ready_at(&self, limit: RateLimit) -> Timestamp {
         let missing = limit.per.millis().saturating_sub(self.credit).max(0);

@@ -9,6 +9,18 @@
 //! back for a digest; `message` makes the notification. `request` is what people ask for, `stored` and `restore` are the
 //! way to rows and back. `matcher`, `silence` and `interval` are what routes and silences are made of.
 //!
+//! Where it is other than Alertmanager:
+//! - What a receiver was told as firing is told as resolved, whatever silence, mute or inhibition has begun since; what
+//!   it was never told is not.
+//! - An alert that fires again is another episode and is told again.
+//! - Repeats go to the route's receiver only, and not while all that fires is acknowledged. A step of escalation tells
+//!   what nobody acknowledged within its time since it was told, once, and again only for alerts that come after all
+//!   that it told were acknowledged or resolved. Its receiver hears when these resolve, but no new alerts and no repeats.
+//! - An alert that changes too often is told once as flapping and once when it has settled. While its route's receiver
+//!   knows that, it is told with others of its group, marked as flapping.
+//! - What a rate limit holds back is told once a token is there: one group as itself, several in one digest.
+//! - Routes inherit time intervals and escalation.
+//!
 //! Work for a change does not grow with the number of alerts: timers are a queue, sources of inhibition an index.
 
 pub mod alert;
@@ -184,6 +196,9 @@ impl Dispatcher {
     /// Advances by one input. `now` is the program's clock and never runs back.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Outcome {
         let mut outcome = Outcome::default();
+        if self.now == Timestamp::MIN {
+            self.mend_clock(now);
+        }
         self.now = now.max(self.now);
         // What was due before is told without the input; what the input makes due is told with it.
         self.attend(&mut outcome);

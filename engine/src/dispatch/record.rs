@@ -120,6 +120,11 @@ impl Record {
         self.ends_at.is_none()
     }
 
+    /// Whether the engine knows the episode after all that was resolved because the engine no longer knew it.
+    pub fn is_back(&self, change: &AlertChange) -> bool {
+        !self.fires() && self.orphaned_at.is_some() && self.known_as == change.starts_at
+    }
+
     pub fn is_flapping(&self) -> bool {
         self.changes.flapping_since.is_some()
     }

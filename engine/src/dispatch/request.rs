@@ -134,7 +134,7 @@ impl Dispatcher {
         self.decide(fingerprint, DecisionKind::Acknowledged, reason, outcome);
         let memberships = self.alerts.get(&fingerprint).map(|record| record.memberships.clone());
         for membership in memberships.unwrap_or_default() {
-            self.schedule_group(&membership.group);
+            self.plan_escalation(&membership.group);
         }
     }
 }

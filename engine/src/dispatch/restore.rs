@@ -44,7 +44,10 @@ impl Dispatcher {
             for receiver in held {
                 dispatcher.held.entry(receiver).or_default().insert(id.clone());
             }
-            dispatcher.schedule_group(&id);
+            match dispatcher.unsaved.groups.contains(&id) {
+                true => dispatcher.plan_escalation(&id),
+                false => dispatcher.schedule_group(&id),
+            }
         }
         let names: Vec<String> = dispatcher.held.keys().cloned().collect();
         names.iter().for_each(|name| dispatcher.schedule_receiver(name));
@@ -153,8 +156,8 @@ impl Dispatcher {
                 continue;
             }
             let old = before.iter().find(|membership| membership.group == *id);
-            // A resolved alert has nothing to do in a group that did not know it, unless its receiver was told of it.
-            let carries = told_before.iter().any(|gone| gone.receiver == id.receiver);
+            // A resolved alert has nothing to do in a group that did not know it, unless a receiver was told of it.
+            let carries = told_before.iter().any(|gone| self.tells(id, *place, &gone.receiver));
             let fires = self.alerts.get(&fingerprint).is_some_and(Record::fires);
             if old.is_none() && !fires && !carries {
                 continue;
@@ -163,12 +166,11 @@ impl Dispatcher {
             memberships.push(old.cloned().unwrap_or(fresh));
             self.enter(fingerprint, id, *place, told_before);
         }
-        for gone in told_before.iter().filter(|gone| !ids.iter().any(|(id, _)| id.receiver == gone.receiver))
-        {
-            let receiver = &gone.receiver;
-            notes.push(format!(
-                "{receiver} is not told any more of alert {fingerprint}, of which it was told"
-            ));
+        for Gone { receiver, .. } in told_before {
+            if !ids.iter().any(|(id, place)| self.tells(id, *place, receiver)) {
+                let what = "is not told any more of alert";
+                notes.push(format!("{receiver} {what} {fingerprint}, of which it was told"));
+            }
         }
         let is_in = |group: &GroupId| memberships.iter().any(|membership| membership.group == *group);
         let is_same = before.len() == memberships.len() && before.iter().all(|old| is_in(&old.group));
@@ -178,27 +180,77 @@ impl Dispatcher {
         }
     }
 
-    /// An alert enters a group; what the group's receiver was told of it elsewhere counts here.
+    /// Whether a group tells a receiver, at once or by escalation.
+    fn tells(&self, id: &GroupId, place: usize, receiver: &str) -> bool {
+        id.receiver == receiver || self.routes.at(place).escalate.iter().any(|step| step.receiver == receiver)
+    }
+
+    /// An alert enters a group; what the group's receivers were told of it elsewhere counts here.
     fn enter(&mut self, fingerprint: Fingerprint, id: &GroupId, place: usize, told_before: &[Gone]) {
         let Some(record) = self.alerts.get(&fingerprint) else { return };
         let settings = self.routes.at(place);
-        let same = told_before.iter().find(|gone| gone.receiver == id.receiver);
+        let told_before: Vec<&Gone> =
+            told_before.iter().filter(|gone| self.tells(id, place, &gone.receiver)).collect();
         let first_flush_at = record.updated_at.plus_ms(settings.group_wait_ms);
         let group = self.groups.entry(id.clone()).or_insert_with(|| {
             self.unsaved.groups.insert(id.clone());
             let mut group = Group::new(settings.group_labels(&record.labels), place, first_flush_at);
-            if let Some(gone) = same {
+            if let Some(gone) = told_before.iter().find(|gone| gone.receiver == id.receiver) {
                 (group.next_flush_at, group.has_flushed) = (gone.next_flush_at, gone.has_flushed);
             }
             group
         });
         group.members.insert(fingerprint);
-        let Some(gone) = same else { return };
-        let Some(told): Option<&Told> = gone.thread.told.get(&fingerprint) else { return };
-        let Thread { id: thread, number, told_at, .. } = gone.thread.clone();
-        let thread = group.threads.entry(id.receiver.clone()).or_insert(Thread::new(thread, number, told_at));
-        thread.told.entry(fingerprint).or_insert_with(|| told.clone());
-        self.unsaved.groups.insert(id.clone());
+        for gone in told_before {
+            let Some(told): Option<&Told> = gone.thread.told.get(&fingerprint) else { continue };
+            let Thread { id: thread, number, told_at, escalated, .. } = gone.thread.clone();
+            let thread =
+                group.threads.entry(gone.receiver.clone()).or_insert(Thread::new(thread, number, told_at));
+            thread.told.entry(fingerprint).or_insert_with(|| told.clone());
+            for (step, escalated) in escalated {
+                let escalated = escalated.get(&fingerprint).map(|starts_at| (fingerprint, *starts_at));
+                thread.escalated.entry(step).or_default().extend(escalated);
+            }
+            self.unsaved.groups.insert(id.clone());
+        }
+    }
+
+    /// The clock may have been set back while the program was away: nothing waits for an instant that is far off now, and
+    /// nothing was told in the future.
+    pub(super) fn mend_clock(&mut self, now: Timestamp) {
+        let mut mended = Vec::new();
+        for (id, group) in &mut self.groups {
+            let settings = self.routes.at(group.route);
+            let latest = now.plus_ms(settings.group_wait_ms.max(settings.group_interval_ms));
+            if latest < group.next_flush_at {
+                group.next_flush_at = latest;
+                mended.push(id.clone());
+            }
+            for thread in group.threads.values_mut() {
+                thread.told_at = thread.told_at.min(now);
+                thread.told.values_mut().for_each(|told| told.at = told.at.min(now));
+            }
+            group.held.values_mut().for_each(|since| *since = now.min(*since));
+        }
+        for id in mended {
+            self.unsaved.groups.insert(id.clone());
+            self.plan_escalation(&id);
+        }
+        self.buckets.values_mut().for_each(|bucket| bucket.mend_clock(now));
+        let names: Vec<String> = self.held.keys().cloned().collect();
+        names.iter().for_each(|name| self.schedule_receiver(name));
+        let later: Vec<Fingerprint> =
+            self.alerts.iter().filter(|(_, record)| now < record.updated_at).map(|(id, _)| *id).collect();
+        for fingerprint in later {
+            self.rest_no_longer(fingerprint);
+            if let Some(record) = self.alerts.get_mut(&fingerprint) {
+                record.updated_at = now;
+                record.orphaned_at = record.orphaned_at.map(|at| at.min(now));
+                record.changes.mend_clock(now);
+            }
+            self.unsaved.alerts.insert(fingerprint);
+            self.schedule_alert(fingerprint);
+        }
     }
 
     /// Groups that no alert is in any more.

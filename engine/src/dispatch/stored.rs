@@ -31,6 +31,7 @@ pub(super) struct Unsaved {
 #[derive(Debug, Serialize, Deserialize)]
 struct NextFlush {
     at: Timestamp,
+    escalation_at: Option<Timestamp>,
 }
 
 /// An acknowledgement with its episode.
@@ -66,7 +67,10 @@ impl Dispatcher {
             rows.push(row(Table::Group, group_key(id), self.groups.get(id)));
         }
         for id in unsaved.next_flushes.union(&unsaved.groups) {
-            let next = self.groups.get(id).map(|group| NextFlush { at: group.next_flush_at });
+            let next = self
+                .groups
+                .get(id)
+                .map(|group| NextFlush { at: group.next_flush_at, escalation_at: group.next_escalation_at });
             rows.push(row(Table::Group, format!("{NEXT_FLUSH}{}", group_key(id)), next.as_ref()));
         }
         for id in &unsaved.silences {
@@ -152,9 +156,10 @@ impl Restored {
 
     fn complete(&mut self, row: &Row, value: &str) -> Result<(), String> {
         if is_next_flush(row) {
-            let NextFlush { at } = json(value)?;
+            let NextFlush { at, escalation_at } = json(value)?;
             let id = group_id(row.key.strip_prefix(NEXT_FLUSH).unwrap_or_default())?;
-            self.groups.get_mut(&id).ok_or("there is no such group")?.next_flush_at = at;
+            let group = self.groups.get_mut(&id).ok_or("there is no such group")?;
+            (group.next_flush_at, group.next_escalation_at) = (at, escalation_at);
             return Ok(());
         }
         let Acknowledged { starts_at, acknowledgement } = json(value)?;

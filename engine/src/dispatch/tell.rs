@@ -40,7 +40,7 @@ impl Dispatcher {
         if is_flush {
             self.sweep(id);
         }
-        self.schedule_group(id);
+        self.plan_escalation(id);
     }
 
     /// The route's receiver, and those of its escalation.
@@ -57,10 +57,14 @@ impl Dispatcher {
     fn attend_receiver(&mut self, id: &GroupId, receiver: &Receiver, is_flush: bool, outcome: &mut Outcome) {
         let Some(group) = self.groups.get(id) else { return };
         let mut content = self.content(id, group, receiver);
-        if !is_flush && content.steps.is_empty() {
+        if !is_flush && content.steps.is_empty() && content.hidden.is_empty() {
             return;
         }
         self.remark(id, receiver, &mut content, outcome);
+        // Between flushes only a step of escalation is told.
+        if !is_flush && content.steps.is_empty() {
+            return;
+        }
         if content.reason().is_none() {
             return;
         }
@@ -285,7 +289,7 @@ impl Dispatcher {
                 self.unsaved.groups.insert(id.clone());
             }
             self.sweep(id);
-            self.schedule_group(id);
+            self.plan_escalation(id);
         }
     }
 
@@ -370,10 +374,19 @@ impl Dispatcher {
         }
     }
 
+    /// Looks when a step of escalation is due next, after what was told or acknowledged has changed.
+    pub(super) fn plan_escalation(&mut self, id: &GroupId) {
+        let at = self.groups.get(id).and_then(|group| self.next_escalation_at(id, group));
+        if let Some(group) = self.groups.get_mut(id).filter(|group| group.next_escalation_at != at) {
+            group.next_escalation_at = at;
+            self.unsaved.next_flushes.insert(id.clone());
+        }
+        self.schedule_group(id);
+    }
+
     pub(super) fn schedule_group(&mut self, id: &GroupId) {
         let due_at = self.groups.get(id).map(|group| {
-            let escalation_at = self.next_escalation_at(id, group);
-            escalation_at.map_or(group.next_flush_at, |at| at.min(group.next_flush_at))
+            group.next_escalation_at.map_or(group.next_flush_at, |at| at.min(group.next_flush_at))
         });
         self.timers.set(Due::Group(id.clone()), due_at);
     }

@@ -7,7 +7,8 @@ pub(super) fn bounded(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_string();
     }
-    format!("{}...", &text[..text.floor_char_boundary(bytes_max)])
+    let end = (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}...", &text[..end])
 }
 
 /// A span in its two largest units: `2h 5m`.

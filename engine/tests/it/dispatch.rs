@@ -3,6 +3,8 @@
 mod properties;
 mod scene;
 
+use tocsin_engine::time::Timestamp;
+
 use scene::{Scene, check, routing, told};
 
 /// Groups by name, told to the chat.
@@ -445,7 +447,7 @@ fn a_flapping_alert_that_settles_as_resolved_ends_its_thread() {
         2m fire a
         3m resolve a
         5m30s chat: flapping ~a
-        40m30s chat: settled -a
+        35m30s chat: settled -a
         50m fire a
         50m30s chat: first a
         until 1h
@@ -518,7 +520,7 @@ fn what_a_rate_limit_holds_back_is_told_in_one_digest_and_nothing_is_lost() {
     let digest = &scene.notifications[2];
     assert_eq!(
         digest.reason_text,
-        "slow: the rate limit of 2 in 20m held back 2 groups since 2027-01-15T08:00:32.000Z: 2 alerts firing, 1 \
+        "slow: the rate limit of 2 in 20m held back 2 groups since 2027-01-15T08:00:32.000Z; 2 alerts firing, 1 \
          resolved: {}:{alertname=\"c\"} (0 firing, 1 resolved), {}:{alertname=\"d\"} (2 firing, 0 resolved)"
     );
     assert!(scene.decisions("c").iter().any(|decision| {
@@ -610,6 +612,23 @@ fn alerts_the_engine_no_longer_knows_after_a_restart_are_resolved_after_a_while(
 }
 
 #[test]
+fn an_alert_that_the_engine_knows_after_all_fires_again() {
+    check(
+        CHAT,
+        "
+        0s fire a
+        30s chat: first a
+        1m reconcile
+        10m30s chat: all_resolved -a
+        20m refresh a
+        20m chat: first a
+        21m refresh a
+        until 1h
+        ",
+    );
+}
+
+#[test]
 fn an_alert_goes_on_if_the_engine_lost_its_state_and_finds_it_again() {
     check(
         CHAT,
@@ -693,6 +712,81 @@ fn under_another_routing_a_receiver_is_not_told_again_what_it_knows() {
     // What is gone is gone from the store too.
     let notes = scene.restart(routing(other));
     assert_eq!(notes, [""; 0]);
+}
+
+#[test]
+fn under_another_routing_what_was_escalated_is_not_escalated_again() {
+    let mut scene = check(ESCALATED, "0s fire a\n30s chat: first a\n15m30s phone: escalation a\nuntil 20m");
+    let notes = scene.restart(routing(&ESCALATED.replace("alertname", "node")));
+    assert_eq!(notes, ["group {}:{alertname=\"a\"} of chat is dropped: its route is gone"]);
+    scene.play("25m resolve a\nuntil 1h");
+    assert_eq!(scene.lines[2..], ["25m30s chat: all_resolved -a", "25m30s phone: all_resolved -a"]);
+    // It is the same conversation.
+    let threads: Vec<(&str, u32)> = scene.told_to("phone").map(|n| (n.thread.as_str(), n.number)).collect();
+    assert_eq!(threads, [(threads[0].0, 1), (threads[0].0, 2)]);
+}
+
+#[test]
+fn an_experimental_alert_is_not_escalated_to_who_is_woken() {
+    let scene = check(ESCALATED, "0s fire a status=experimental\n30s chat: first a\nuntil 2h");
+    let decisions = scene.decisions("a");
+    assert_eq!(decisions[3..], ["Experimental phone: its rule is experimental and phone wakes people"]);
+}
+
+#[test]
+fn a_change_stores_a_few_rows_however_many_alerts_there_are() {
+    let mut scene = Scene::new(CHAT);
+    for number in 0..2000 {
+        let outcome = scene.input(&format!("fire a/{number}"));
+        assert!(outcome.rows.len() <= 3, "{} rows for alert {number}", outcome.rows.len());
+    }
+    scene.run_until("1m");
+    assert_eq!(scene.lines.len(), 1);
+    let bytes: usize =
+        scene.input("fire a/new").rows.iter().flat_map(|row| &row.value).map(|value| value.len()).sum();
+    assert!(bytes < 2000, "{bytes} bytes for one change");
+    // A flush that finds nothing to tell stores when the next one is.
+    scene.run_until("6m");
+    scene.run_until("11m");
+    assert_eq!(scene.lines.len(), 2);
+}
+
+#[test]
+fn a_clock_that_was_set_back_while_away_delays_nothing() {
+    let tree = SLOW.replace("[[route.routes]]", "group_interval = \"1h\"\n[[route.routes]]");
+    let mut scene = check(
+        &tree,
+        "
+        1000h fire a
+        1000h30s slow: first a
+        1000h1m fire b
+        1000h1m30s slow: first b
+        1000h2m fire c
+        1000h2m resolve a
+        until 1000h3m
+        ",
+    );
+    scene.now = Timestamp::from_unix_ms(scene::START_MS);
+    scene.restart(routing(&tree));
+    scene.play("until 2h");
+    // A minute of the ten had passed before; the others begin now.
+    assert_eq!(scene.lines[2..], ["9m slow: first c", "1h slow: all_resolved -a"]);
+}
+
+#[test]
+fn escalation_may_be_to_the_same_receiver() {
+    check(
+        &ESCALATED.replace("phone", "chat"),
+        "
+        0s fire a
+        30s chat: first a
+        15m30s chat: escalation a
+        1h30s chat: escalation a
+        2h resolve a
+        2h30s chat: all_resolved -a
+        until 9h
+        ",
+    );
 }
 
 #[test]
@@ -788,6 +882,7 @@ const MUTED: &str = r#"
     active_time_intervals = ["weekend"]
     [[route.routes]]
     mute_time_intervals = ["night"]
+    repeat_interval = "7d"
     [[time_intervals]]
     name = "night"
     time_intervals = [{ times = [{ start_time = "08:00", end_time = "10:00" }] }]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tocsin_engine::dispatch::alert::{AlertState, Fingerprint};
-use tocsin_engine::dispatch::{Dispatcher, Input, Row};
+use tocsin_engine::dispatch::decision::DecisionKind;
+use tocsin_engine::dispatch::{Dispatcher, Input, Outcome, Row};
 use tocsin_proto::pb::notification::Status;
 
 use super::scene::{Scene, routing};
@@ -100,8 +100,7 @@ impl Run {
 
     fn wait(&mut self, wait_s: u64) {
         self.at_s += wait_s;
-        let end = format!("{}s", self.at_s);
-        while let Some(outcome) = self.scene.tick_before(&end) {
+        while let Some(outcome) = self.scene.tick_within(self.at_s) {
             self.note(&outcome);
         }
     }
@@ -131,11 +130,14 @@ impl Run {
     }
 
     fn tick(&mut self) {
+        if self.scene.dispatcher.next_due() == Some(self.scene.now) {
+            return;
+        }
         let outcome = self.scene.step(Input::Tick);
         assert!(outcome.rows.is_empty() && outcome.decisions.is_empty(), "nothing was due, but {outcome:?}");
     }
 
-    fn note(&mut self, outcome: &tocsin_engine::dispatch::Outcome) {
+    fn note(&mut self, outcome: &Outcome) {
         self.said.extend(outcome.notifications.iter().map(|notification| format!("{notification:?}")));
         self.said.extend(outcome.decisions.iter().map(|decision| format!("{decision:?}")));
         self.said.extend(outcome.refused.clone());
@@ -149,15 +151,13 @@ impl Run {
         self.scene.dispatcher = dispatcher;
     }
 
-    /// What each receiver last heard of each alert.
-    fn known(&self) -> BTreeMap<(String, String), Status> {
-        let alerts = self.scene.notifications.iter().flat_map(|notification| {
-            notification
-                .alerts
-                .iter()
-                .map(|alert| ((notification.receiver.clone(), alert.fingerprint.clone()), alert.status()))
-        });
-        alerts.collect()
+    /// What receivers heard of episodes, in order of time.
+    fn heard(&self) -> impl Iterator<Item = ((&str, &str, i64), Status)> {
+        self.scene.notifications.iter().flat_map(|notification| {
+            let receiver = notification.receiver.as_str();
+            let alerts = notification.alerts.iter();
+            alerts.map(move |alert| ((receiver, alert.fingerprint.as_str(), alert.starts_at), alert.status()))
+        })
     }
 }
 
@@ -165,7 +165,7 @@ impl Run {
 fn a_restored_dispatcher_goes_on_as_if_nothing_had_happened() {
     let notifications = std::cell::Cell::new(0);
     let inputs = (steps(), proptest::collection::vec(any::<Index>(), 1..4));
-    runner(96, 41)
+    runner(32, 41)
         .run(&inputs, |(steps, cuts)| {
             let cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(steps.len())).collect();
             let (mut whole, mut cut) = (Run::new(), Run::new());
@@ -178,18 +178,21 @@ fn a_restored_dispatcher_goes_on_as_if_nothing_had_happened() {
             }
             whole.wait(20_000);
             cut.wait(20_000);
-            prop_assert_eq!(&whole.said, &cut.said);
+            let count = whole.said.len().max(cut.said.len());
+            for place in 0..count {
+                prop_assert_eq!(whole.said.get(place), cut.said.get(place), "{}", place);
+            }
             prop_assert_eq!(whole.scene.rows(), cut.scene.rows());
             notifications.set(notifications.get() + whole.scene.notifications.len());
             Ok(())
         })
         .expect("holds");
-    assert!(notifications.get() > 1000, "{} notifications are too few to show it", notifications.get());
+    assert!(notifications.get() > 300, "{} notifications are too few to show it", notifications.get());
 }
 
 #[test]
 fn no_two_notifications_have_the_same_id_and_threads_are_numbered() {
-    runner(96, 42)
+    runner(32, 42)
         .run(&steps(), |steps| {
             let mut run = Run::new();
             steps.iter().for_each(|step| run.take(step));
@@ -211,13 +214,14 @@ fn no_two_notifications_have_the_same_id_and_threads_are_numbered() {
 
 #[test]
 fn what_was_told_as_firing_is_told_as_resolved_once_all_resolved() {
-    runner(96, 43)
+    runner(32, 43)
         .run(&steps(), |steps| {
             let mut run = Run::new();
             steps.iter().for_each(|step| run.take(step));
             NAMES.iter().enumerate().for_each(|(place, _)| run.take(&(1, Action::Resolve(place))));
             run.wait(2 * 86_400);
-            for ((receiver, alert), status) in run.known() {
+            let known = run.heard().map(|((receiver, alert, _), status)| ((receiver, alert), status));
+            for ((receiver, alert), status) in known.collect::<BTreeMap<_, _>>() {
                 prop_assert!(receiver == "mute" || status == Status::Resolved, "{} {}", receiver, alert);
             }
             let view = run.scene.dispatcher.view(run.scene.now);
@@ -229,19 +233,21 @@ fn what_was_told_as_firing_is_told_as_resolved_once_all_resolved() {
 
 #[test]
 fn what_fires_and_is_not_hidden_is_told() {
-    runner(96, 44)
+    runner(32, 44)
         .run(&steps(), |steps| {
             let mut run = Run::new();
             steps.iter().for_each(|step| run.take(step));
             // Longer than any silence, mute and flapping, and as long as a repeat.
             run.wait(86_400);
-            let known = run.known();
+            // A receiver may hear from the escalation of another group that an older episode ended.
+            let known: BTreeMap<_, _> = run.heard().collect();
             for alert in run.scene.dispatcher.view(run.scene.now).alerts {
                 if !alert.inhibited_by.is_empty() {
                     continue;
                 }
+                let (id, starts_at) = (alert.fingerprint.to_string(), alert.starts_at.unix_ms());
                 for receiver in alert.receivers {
-                    let told = known.get(&(receiver.clone(), alert.fingerprint.to_string()));
+                    let told = known.get(&(receiver.as_str(), id.as_str(), starts_at));
                     prop_assert_eq!(told, Some(&Status::Firing), "{} {:?}", receiver, alert.labels);
                 }
             }
@@ -250,7 +256,7 @@ fn what_fires_and_is_not_hidden_is_told() {
         .expect("holds");
 }
 
-/// A week in which a hundred alerts change every few minutes, half of each day.
+/// A week in which a hundred alerts change ten times each day, every few minutes.
 #[test]
 fn a_week_of_flapping_alerts() {
     let began_at = std::time::Instant::now();
@@ -258,26 +264,31 @@ fn a_week_of_flapping_alerts() {
         "[route]\nreceiver = \"chat\"\ngroup_by = [\"alertname\"]\n[flapping]\nchanges = 6\nwithin = \"1h\"\n\
          calm = \"30m\"",
     );
-    let mut changes = 0;
-    let mut changed = std::collections::BTreeSet::new();
-    for day in 0..7 {
-        // Each alert changes 20 times, every 3 to 8 minutes; ten groups of ten.
-        for turn in 0..20u64 {
-            let mut turns: Vec<(u64, u64)> =
-                (0..100).map(|alert| (turn * (180 + 3 * alert) + alert, alert)).collect();
-            turns.sort();
-            for (at_s, alert) in turns {
-                scene.alternate(day * 86_400 + at_s, &format!("a{}/{}", alert / 10, alert), turn % 2 == 0);
-                changed.insert(alert);
-                changes += 1;
-            }
-        }
+    let turns_of = |alert: u64| (0..10u64).map(move |turn| (turn * (180 + 3 * alert) + alert, alert, turn));
+    let mut day: Vec<(u64, u64, u64)> = (0..100).flat_map(turns_of).collect();
+    day.sort();
+    for (number, (at_s, alert, turn)) in (0..7).flat_map(|number| day.iter().map(move |turn| (number, *turn)))
+    {
+        while scene.tick_within(number * 86_400 + at_s).is_some() {}
+        let verb = if turn % 2 == 0 { "fire" } else { "resolve" };
+        scene.input(&format!("{verb} a{}/{alert}", alert / 10));
     }
     scene.run_until("7d");
+    let changes = day.len() * 7;
     println!(
-        "{changes} changes of {} alerts in a week: {} notifications, {} ms",
-        changed.len(),
+        "{changes} changes of 100 alerts in a week: {} notifications, {} ms",
         scene.notifications.len(),
         began_at.elapsed().as_millis()
     );
+    // Of each alert it is said once a day that it flaps.
+    let flapping = scene.told_decisions(DecisionKind::Flapping);
+    assert_eq!(flapping.values().copied().collect::<Vec<_>>(), vec![7; 100]);
+    assert!(scene.notifications.len() < changes / 10, "{} notifications", scene.notifications.len());
+    let view = scene.dispatcher.view(scene.now);
+    assert!(view.alerts.is_empty() && view.groups.is_empty());
+    let mut known = BTreeMap::new();
+    for alert in scene.notifications.iter().flat_map(|notification| &notification.alerts) {
+        known.insert(&alert.fingerprint, alert.status());
+    }
+    assert_eq!(known.values().copied().collect::<Vec<_>>(), vec![Status::Resolved; 100]);
 }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tocsin_engine::dispatch::alert::{AlertChange, AlertState, Fingerprint, Labels};
-use tocsin_engine::dispatch::decision::Decision;
+use tocsin_engine::dispatch::decision::{Decision, DecisionKind};
 use tocsin_engine::dispatch::matcher::Matcher;
 use tocsin_engine::dispatch::routing::{RateLimit, Receiver, Routing, Written};
 use tocsin_engine::dispatch::silence::SilenceDraft;
@@ -125,13 +125,26 @@ impl Scene {
 
     /// Ticks whenever something is due.
     fn run_to(&mut self, end: Timestamp, ending: Ending) {
-        while let Some(due) =
-            self.dispatcher.next_due().filter(|due| *due < end || (ending == Ending::With && *due == end))
-        {
-            self.now = self.now.max(due);
-            self.step(Input::Tick);
-        }
+        let end_of_ticks = if ending == Ending::With { end.plus_ms(1) } else { end };
+        while self.tick_before(end_of_ticks).is_some() {}
         self.now = self.now.max(end);
+    }
+
+    /// Ticks if something is due before.
+    fn tick_before(&mut self, end: Timestamp) -> Option<Outcome> {
+        let due = self.dispatcher.next_due().filter(|due| *due < end)?;
+        self.now = self.now.max(due);
+        Some(self.step(Input::Tick))
+    }
+
+    /// Ticks if something is due in so many seconds after the start; otherwise it is as late as that.
+    pub fn tick_within(&mut self, at_s: u64) -> Option<Outcome> {
+        let end = Timestamp::from_unix_ms(START_MS + at_s as i64 * 1000);
+        let outcome = self.tick_before(end);
+        if outcome.is_none() {
+            self.now = self.now.max(end);
+        }
+        outcome
     }
 
     #[track_caller]
@@ -180,6 +193,15 @@ impl Scene {
             verb => panic!("{verb}: nothing that can happen"),
         };
         self.step(input)
+    }
+
+    /// Decisions of a kind that came with a notification, by alert.
+    pub fn told_decisions(&self, kind: DecisionKind) -> BTreeMap<Fingerprint, usize> {
+        let mut counts = BTreeMap::new();
+        let told =
+            self.decisions.iter().filter(|decision| decision.kind == kind && decision.notification.is_some());
+        told.for_each(|decision| *counts.entry(decision.fingerprint).or_default() += 1);
+        counts
     }
 
     #[track_caller]
@@ -240,14 +262,19 @@ impl Scene {
         outcome
     }
 
+    /// What a store has.
+    pub fn rows(&self) -> Vec<Row> {
+        let row = |((table, key), value): (&(Table, String), &String)| Row {
+            table: *table,
+            key: key.clone(),
+            value: Some(value.clone()),
+        };
+        self.rows.iter().map(row).collect()
+    }
+
     /// Goes on with what the store has.
     pub fn restart(&mut self, routing: Routing) -> Vec<String> {
-        let rows: Vec<Row> = self
-            .rows
-            .iter()
-            .map(|((table, key), value)| Row { table: *table, key: key.clone(), value: Some(value.clone()) })
-            .collect();
-        let (dispatcher, notes) = Dispatcher::restore(routing, &rows);
+        let (dispatcher, notes) = Dispatcher::restore(routing, &self.rows());
         self.dispatcher = dispatcher;
         self.step(Input::Tick);
         notes
