@@ -32,6 +32,13 @@ fn peers_of(arrived: &Arrived, status: &str) -> Vec<u64> {
         .collect()
 }
 
+/// Since when the one alert of a request fires, if it does.
+fn fires_since(arrived: &Arrived) -> Option<String> {
+    let body = arrived.json();
+    let alert = &body["alerts"][0];
+    (alert["status"] == "firing").then(|| alert["startsAt"].to_string())
+}
+
 /// Waits until a receiver was told that a peer's alert has this status.
 #[track_caller]
 fn wait_for(receiver: &Receiver, peer: u64, status: &str) {
@@ -62,7 +69,7 @@ fn emergencies(receiver: &Receiver) -> Vec<String> {
 fn a_kill_while_a_group_waits_loses_nothing_and_repeats_nothing() {
     let peers = Peers::start();
     let receiver = Receiver::start(Mood::Well, 1);
-    let mut tocsin = Tocsin::run(&config(&peers, &receiver, "4s"));
+    let mut tocsin = Tocsin::run(&config(&peers, &receiver, "8s"));
     fire(&peers, &tocsin, 7);
     eventually(PATIENCE, "the change to be stored", || (!reasons(&tocsin).is_empty()).then_some(()));
     tocsin.kill();
@@ -77,8 +84,12 @@ fn a_kill_while_a_group_waits_loses_nothing_and_repeats_nothing() {
     tocsin.start_again();
     wait_for(&receiver, 7, "resolved");
     tocsin.stop();
-    let firing = receiver.taken().iter().filter(|arrived| peers_of(arrived, "firing") == [7]).count();
-    assert_eq!(firing, 1, "{:?}", receiver.taken());
+    // On a busy machine the peer may have been quiet for so long that its alert resolved and fired again.
+    let mut told: Vec<String> = receiver.taken().iter().filter_map(fires_since).collect();
+    let count = told.len();
+    told.sort();
+    told.dedup();
+    assert!(count > 0 && told.len() == count, "{:?}", receiver.taken());
 }
 
 /// A tocsin that takes writes over HTTP, and the file of its token.

@@ -100,34 +100,20 @@ impl Core {
         teller: Option<Teller>,
     ) -> anyhow::Result<Core> {
         let folder = config.data.join("recordings");
-        let mut core = Core {
-            engine: None,
-            intake: Intake::default(),
-            recording: None,
-            timeline: None,
-            checkpoint_path: config.data.join("checkpoint"),
-            checkpoint_every_ms: config.checkpoint.every.get().as_millis() as u64,
-            checkpointed_ms: 0,
-            tended_ms: 0,
-            format,
-            style: Style::of_stdout(),
-            board,
-            connections,
-            printer: None,
-            status: Status { started_at_ms: now_ms(), ..Status::default() },
-            logged: (0, 0),
-            now_ms: 0,
-            ahead_ms: 0,
-            origin: 0,
-            carried: None,
-            teller,
-            catalogue: Catalogue::default(),
-            refreshed: 0,
-            writing: None,
-        };
+        let mut core = Core::new(config, format, board, connections, teller);
         let checkpoint = core.read_checkpoint();
         if let Some(rules) = rules {
-            core.take_rules(config, rules, checkpoint.as_ref())?;
+            core.status.load_errors = rules.errors;
+            core.catalogue.learn(&rules.library);
+            let timeline = config.data.join("timeline.jsonl");
+            // Only what was recorded is done again; without a recording the timeline stays as it is.
+            let again = checkpoint.as_ref().filter(|_| config.recording.enabled);
+            let length = again.map_or(u64::MAX, |checkpoint| checkpoint.timeline);
+            let opened = Timeline::open(&timeline, length);
+            core.timeline =
+                Some(opened.with_context(|| format!("{}: cannot be written", timeline.display()))?);
+            let state = checkpoint.as_ref().and_then(|checkpoint| checkpoint.engine.as_deref());
+            core.engine = Some(restored(rules.library, state));
         }
         let was_here = checkpoint.is_some();
         let mut clean = false;
@@ -155,24 +141,39 @@ impl Core {
         Ok(core)
     }
 
-    /// An engine with these rules and the state of the checkpoint, and its timeline.
-    fn take_rules(
-        &mut self,
+    /// One that knows nothing yet.
+    fn new(
         config: &Config,
-        rules: Loaded,
-        checkpoint: Option<&Checkpoint>,
-    ) -> anyhow::Result<()> {
-        self.status.load_errors = rules.errors;
-        self.catalogue.learn(&rules.library);
-        let path = config.data.join("timeline.jsonl");
-        // Only what was recorded is done again; without a recording the timeline stays as it is.
-        let again = checkpoint.filter(|_| config.recording.enabled);
-        let length = again.map_or(u64::MAX, |checkpoint| checkpoint.timeline);
-        let timeline = Timeline::open(&path, length);
-        self.timeline = Some(timeline.with_context(|| format!("{}: cannot be written", path.display()))?);
-        let state = checkpoint.and_then(|checkpoint| checkpoint.engine.as_deref());
-        self.engine = Some(restored(rules.library, state));
-        Ok(())
+        format: Format,
+        board: StatusBoard,
+        connections: Vec<Connection>,
+        teller: Option<Teller>,
+    ) -> Core {
+        Core {
+            engine: None,
+            intake: Intake::default(),
+            recording: None,
+            timeline: None,
+            checkpoint_path: config.data.join("checkpoint"),
+            checkpoint_every_ms: config.checkpoint.every.get().as_millis() as u64,
+            checkpointed_ms: 0,
+            tended_ms: 0,
+            format,
+            style: Style::of_stdout(),
+            board,
+            connections,
+            printer: None,
+            status: Status { started_at_ms: now_ms(), ..Status::default() },
+            logged: (0, 0),
+            now_ms: 0,
+            ahead_ms: 0,
+            origin: 0,
+            carried: None,
+            teller,
+            catalogue: Catalogue::default(),
+            refreshed: 0,
+            writing: None,
+        }
     }
 
     fn read_checkpoint(&self) -> Option<Checkpoint> {

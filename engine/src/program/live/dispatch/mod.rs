@@ -3,9 +3,6 @@
 //! The thread owns the dispatcher and the store. What waits for it is taken together and stored in one transaction; only
 //! then are requests answered and notifications handed to the receivers' tasks (`courier`).
 
-// Parts of this are used only once all of it is here.
-#![allow(dead_code)]
-
 pub mod change;
 mod clock;
 mod courier;

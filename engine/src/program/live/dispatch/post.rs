@@ -155,7 +155,10 @@ impl Post {
     /// Notes what came of an attempt.
     pub fn attempted(&mut self, attempted: Attempted, now_ms: i64, batch: &mut Batch) {
         let Some(line) = self.lines.get_mut(attempted.receiver) else { return };
-        let Some((mut waiting, pass)) = line.under_way.take() else { return };
+        let Some((mut waiting, pass)) = line.under_way.take_if(|(waiting, _)| waiting.id == attempted.id)
+        else {
+            return;
+        };
         waiting.attempts += 1;
         line.status.attempts += 1;
         match attempted.result {
