@@ -165,7 +165,16 @@ mod tests {
         fs::write(&pid_file, format!("{}\n", std::process::id())).expect("writable");
         let by_file = Config { pid_file: Some(pid_file), ..Config::default() };
         assert_eq!(Process::find(&by_file), Ok(by_id.clone()));
-        assert_eq!(Process::find(&Config { binary: Some(exe), ..Config::default() }), Ok(by_id));
+        // Of a program of its own: other tests run as this one at the same time.
+        let program = folder.path().join("bitcoind");
+        fs::copy("/bin/sleep", &program).expect("sleep is there");
+        #[allow(clippy::disallowed_methods)]
+        let mut child = std::process::Command::new(&program).arg("60").spawn().expect("a program");
+        let by_program = Config { binary: Some(program), ..Config::default() };
+        let found = Process::find(&by_program).map(|process| process.pid);
+        child.kill().expect("ours");
+        child.wait().expect("ours");
+        assert_eq!(found, Ok(child.id()));
     }
 
     #[test]
