@@ -3,9 +3,12 @@
 # make demo     does both and shows a recorded attack turning into alerts
 # make test     installs what the tests need besides, and passes the tests
 # make check    the gate: tests, lints, formatting, architecture
+# make explore  runs the random tests with other random inputs than the gate does, and more of them
 # make bench    measures
 
 CARGO ?= cargo
+# Random tests are the same each time: a gate must not fail by luck. `make explore` looks further.
+export PROPTEST_RNG_SEED ?= 20261121
 # Debian packages that building needs: a C compiler and linker, clang and libelf for the tracepoint programs, the tool for
 # the schema of bitcoin-node's IPC.
 BUILD_PACKAGES := build-essential capnproto clang libelf-dev pkg-config zlib1g-dev
@@ -16,7 +19,7 @@ TOCSIN := target/release/tocsin
 # Where testdata/build_bitcoind.sh puts the programs.
 BITCOIN := $(or $(CARGO_TARGET_DIR),target)/bitcoin/bin
 
-.PHONY: setup build demo test check bench bitcoind synapse test-setup
+.PHONY: setup build demo test check bench bitcoind  test-setup
 
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: install it from https://rustup.rs"; exit 1; }
@@ -31,20 +34,26 @@ demo: build
 	@echo
 	$(TOCSIN) replay testdata/incidents/addr_flood/recording.bin.zst --speed 30x
 
-test: setup test-setup bitcoind synapse
+test: setup test-setup bitcoind
 	$(CARGO) nextest run --workspace --no-fail-fast
 	$(CARGO) build --quiet
 	target/debug/tocsin check
 	target/debug/tocsin test
 
-check: test
+check: test encrypted
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) fmt --all -- --check
-	@# proto/ is the vocabulary and imports nothing of ours; extractors know nothing of the engine.
-	@! $(CARGO) tree -p tocsin-proto --edges normal,build --prefix none | grep -qE '^tocsin(-extractors)? v' \
-	    || (echo "tocsin-proto depends on the engine or the extractors"; exit 1)
-	@! $(CARGO) tree -p tocsin-extractors --edges normal,build --prefix none | grep -q '^tocsin v' \
-	    || (echo "tocsin-extractors depends on the engine"; exit 1)
+	@# proto/ is the vocabulary and imports nothing of ours; extractors and notifiers know nothing of the engine or of each other.
+	@$(call stands_apart,tocsin-proto,(-extractors|-notifiers)?)
+	@$(call stands_apart,tocsin-extractors,(-notifiers)?)
+	@$(call stands_apart,tocsin-notifiers,(-extractors)?)
+
+# Encrypted Matrix rooms are a feature of their own: 300 crates more, which only these tests build.
+encrypted: test-setup
+	$(CARGO) nextest run -p tocsin-notifiers --features matrix-e2ee --test matrix_encrypted
+
+explore: test-setup
+	PROPTEST_RNG_SEED=$$(date +%s) PROPTEST_CASES=2000 $(CARGO) nextest run --workspace --lib --test it --no-fail-fast
 
 bench: setup test-setup bitcoind
 	$(CARGO) bench --bench parts
@@ -59,15 +68,11 @@ bitcoind: test-setup
 	    testdata/build_bitcoind.sh >/dev/null; \
 	fi
 
-# A Matrix homeserver, once; unless SYNAPSE_PYTHON names a Python that has one.
-synapse: test-setup
-	@[ -n "$$SYNAPSE_PYTHON" ] || testdata/install_synapse.sh >/dev/null
-
 test-setup:
 	@$(call install,$(TEST_PACKAGES))
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
-	@# An SMTP server, unless SMTPD_PYTHON names a Python that has aiosmtpd.
-	@[ -n "$$SMTPD_PYTHON" ] || testdata/install_smtpd.sh >/dev/null
+	@# A Matrix homeserver and an SMTP server, unless SERVERS_PYTHON names a Python that has both.
+	@[ -n "$$SERVERS_PYTHON" ] || testdata/install_servers.sh >/dev/null
 
 # Installs what is missing of these packages and nothing else; needs root (or sudo) only then.
 define install
@@ -78,4 +83,9 @@ if [ -n "$$missing" ]; then \
     run=""; [ "$$(id -u)" = 0 ] || run=sudo; \
     $$run apt-get update -q && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $$missing; \
 fi
+endef
+
+# Fails if package $(1) depends on a package of ours whose name is tocsin and matches $(2).
+define stands_apart
+! $(CARGO) tree -p $(1) --edges normal,build --prefix none | grep -E '^tocsin$(2) v' || (echo "$(1) must not depend on this"; exit 1)
 endef

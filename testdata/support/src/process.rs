@@ -1,8 +1,9 @@
 //! Programs that tests start and stop.
 
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::{eventually, free_port};
@@ -56,6 +57,21 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The Python that has the servers: the one `SERVERS_PYTHON` names, else that of `testdata/install_servers.sh`, once.
+pub(crate) fn python() -> PathBuf {
+    static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(exe) = std::env::var_os("SERVERS_PYTHON") {
+        return exe.into();
+    }
+    let install = || {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../install_servers.sh");
+        let output = Command::new(script).output().expect("the script starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+    };
+    INSTALLED.get_or_init(install).clone()
 }
 
 /// A real nats-server.

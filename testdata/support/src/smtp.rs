@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::process::python;
 use crate::{Process, eventually, free_port};
 
 /// How long the server may take to start or answer on a busy machine.
@@ -145,21 +146,6 @@ fn certify(folder: &Path) {
     command.arg(folder.join("key.pem")).arg("-out").arg(folder.join("cert.pem"));
     let output = command.output().expect("openssl is there");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// The Python that has aiosmtpd: of `SMTPD_PYTHON`, or installed by `testdata/install_smtpd.sh`.
-fn python() -> PathBuf {
-    static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(python) = std::env::var_os("SMTPD_PYTHON") {
-        return python.into();
-    }
-    let install = || {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../install_smtpd.sh");
-        let output = Command::new(script).output().expect("the script starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
-    };
-    INSTALLED.get_or_init(install).clone()
 }
 
 /// A server that answers as it is told, and otherwise says yes.

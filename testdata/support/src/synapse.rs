@@ -1,13 +1,13 @@
 //! A real Matrix homeserver: Synapse, with its database in a folder of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use bitcoin::hashes::{Hash, HashEngine, Hmac, HmacEngine, sha1};
 use serde_json::{Value, json};
 
+use crate::process::python;
 use crate::{Process, eventually, free_port};
 
 /// How long the server may take to start or answer on a busy machine.
@@ -253,21 +253,6 @@ fn logging(folder: &Path) -> Value {
         "handlers": {"file": {"class": "logging.FileHandler", "filename": folder.join("synapse.log")}},
         "root": {"level": "WARNING", "handlers": ["file"]},
     })
-}
-
-/// The Python that `SYNAPSE_PYTHON` names, else the one of `testdata/install_synapse.sh`, once.
-fn python() -> PathBuf {
-    static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(exe) = std::env::var_os("SYNAPSE_PYTHON") {
-        return exe.into();
-    }
-    let install = || {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../install_synapse.sh");
-        let output = Command::new(script).output().expect("the script starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
-    };
-    INSTALLED.get_or_init(install).clone()
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs the Matrix homeserver Synapse for the tests: once, into target/synapse. Prints the Python that runs it.
+# Installs servers for the tests, a Matrix homeserver and one for SMTP: once, into target/servers. Prints the Python that
+# runs them.
 #
-# From the Python package index, with the versions of synapse.txt beside this script. Takes half a minute and 250 MB.
-# Needs (Debian): python3-venv. Synapse itself: https://github.com/element-hq/synapse
+# From the Python package index, with the versions of servers.txt beside this script. Takes half a minute and 250 MB.
+# Needs (Debian): python3-venv. The servers: https://github.com/element-hq/synapse, https://github.com/aio-libs/aiosmtpd
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-versions="$PWD/testdata/synapse.txt"
-root="${CARGO_TARGET_DIR:-target}/synapse"
+versions="$PWD/testdata/servers.txt"
+root="${CARGO_TARGET_DIR:-target}/servers"
 mkdir -p "$root"
 root="$(cd "$root" && pwd)"
 
@@ -26,7 +27,7 @@ fi
     "$root/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$versions"
     cp "$versions" "$root/installed"
 } >"$root/install.log" 2>&1 || {
-    echo "Synapse could not be installed; the end of $root/install.log:" >&2
+    echo "the servers could not be installed; the end of $root/install.log:" >&2
     tail -n 30 "$root/install.log" >&2
     exit 1
 }
