@@ -100,7 +100,7 @@ impl Alert {
 
     /// Notes what is measured although no script told it.
     pub fn note_value(&mut self, at: Timestamp, value: f64) {
-        self.trail.push(at, value, self.finding.limit.number());
+        self.trail.measure(at, value, self.finding.limit.number());
     }
 }
 
@@ -124,7 +124,7 @@ impl Alerts {
             told_at: at,
             trail: Trail::before(&telling, at),
         });
-        alert.trail.tell(&telling, at, alert.since);
+        alert.trail.tell(&telling, at);
         alert.told_at = at;
         alert.finding = telling.finding;
         alert.hold(at, timing).or(is_new.then_some(State::Pending))

@@ -53,6 +53,8 @@ struct Point {
     at: Timestamp,
     value: f64,
     limit: Option<f64>,
+    /// A script told it; else it was read from the window that the value was taken to be from.
+    is_told: bool,
 }
 
 impl Trail {
@@ -60,17 +62,17 @@ impl Trail {
     pub fn before(telling: &Telling, at: Timestamp) -> Trail {
         let mut trail = Trail { measure: telling.measure.clone(), points: Vec::new() };
         for (before, value) in telling.series.iter().filter(|(before, _)| *before < at) {
-            trail.push(*before, *value, telling.finding.limit.number());
+            trail.push(*before, *value, telling.finding.limit.number(), false);
         }
         trail
     }
 
-    /// Takes what a script told at an instant; the alert's first finding was at `since`.
-    pub fn tell(&mut self, telling: &Telling, at: Timestamp, since: Timestamp) {
+    /// Takes what a script told at an instant.
+    pub fn tell(&mut self, telling: &Telling, at: Timestamp) {
         if self.measure != telling.measure {
             // The value is not, or not always, what it was taken for.
             self.measure = Measure::default();
-            self.points.retain(|point| point.at >= since);
+            self.points.retain(|point| point.is_told);
         }
         self.note(&telling.finding, at);
     }
@@ -78,12 +80,17 @@ impl Trail {
     /// Takes the value and the limit of a finding, if they are numbers.
     pub fn note(&mut self, finding: &Finding, at: Timestamp) {
         if let Some(value) = finding.value.number() {
-            self.push(at, value, finding.limit.number());
+            self.push(at, value, finding.limit.number(), true);
         }
     }
 
+    /// Takes a value that no script told.
+    pub fn measure(&mut self, at: Timestamp, value: f64, limit: Option<f64>) {
+        self.push(at, value, limit, false);
+    }
+
     /// Takes a point; the newest of an instant counts.
-    pub fn push(&mut self, at: Timestamp, value: f64, limit: Option<f64>) {
+    fn push(&mut self, at: Timestamp, value: f64, limit: Option<f64>, is_told: bool) {
         if !value.is_finite() || self.points.last().is_some_and(|last| last.at > at) {
             return;
         }
@@ -95,7 +102,7 @@ impl Trail {
                 place > POINTS_MAX / 2 || place % 2 == 1
             });
         }
-        self.points.push(Point { at, value, limit: limit.filter(|limit| limit.is_finite()) });
+        self.points.push(Point { at, value, limit: limit.filter(|limit| limit.is_finite()), is_told });
     }
 
     /// When the newest point is.
@@ -136,7 +143,7 @@ mod tests {
     fn a_full_trail_keeps_its_first_and_last_points_and_thins_the_older_ones() {
         let mut trail = Trail::before(&telling(Reading::Nothing, "x", &[]), Timestamp::MIN);
         for second in 0..100_000 {
-            trail.push(Timestamp::from_unix_s(second), second as f64, None);
+            trail.measure(Timestamp::from_unix_s(second), second as f64, None);
             assert!(trail.points.len() <= POINTS_MAX);
             assert_eq!(trail.points[0].value, 0.0);
             assert_eq!(trail.points.last().map(|point| point.value), Some(second as f64));
@@ -152,22 +159,23 @@ mod tests {
     fn what_is_no_finite_number_is_no_point() {
         let told = telling(Reading::Nothing, "x", &[(1, f64::NAN), (2, f64::INFINITY), (3, 1.0)]);
         let mut trail = Trail::before(&told, Timestamp::from_unix_s(5));
-        trail.tell(&told, Timestamp::from_unix_s(5), Timestamp::from_unix_s(5));
+        trail.tell(&told, Timestamp::from_unix_s(5));
         let told = telling(Reading::Float(f64::NAN), "x", &[]);
-        trail.tell(&told, Timestamp::from_unix_s(6), Timestamp::from_unix_s(5));
+        trail.tell(&told, Timestamp::from_unix_s(6));
         assert_eq!(points(&trail), [(3, 1.0)]);
     }
 
     #[test]
     fn points_of_another_measure_are_not_shown_as_one() {
-        let (first, second) = (Timestamp::from_unix_s(5), Timestamp::from_unix_s(6));
+        let (first, second) = (Timestamp::from_unix_s(5), Timestamp::from_unix_s(7));
         let told = telling(Reading::Int(70), "count of message over 1m", &[(4, 9.0), (5, 10.0)]);
         let mut trail = Trail::before(&told, first);
-        trail.tell(&told, first, first);
-        assert_eq!(points(&trail), [(4, 9.0), (5, 70.0)]);
+        trail.tell(&told, first);
+        trail.measure(Timestamp::from_unix_s(6), 3.0, None);
+        assert_eq!(points(&trail), [(4, 9.0), (5, 70.0), (6, 3.0)]);
         assert_eq!(&*trail.measure.quantity, "count of message over 1m");
-        trail.tell(&telling(Reading::Int(80), "age of message", &[]), second, first);
-        assert_eq!(points(&trail), [(5, 70.0), (6, 80.0)]);
+        trail.tell(&telling(Reading::Int(80), "age of message", &[]), second);
+        assert_eq!(points(&trail), [(5, 70.0), (7, 80.0)]);
         assert_eq!(trail.measure, Measure::default());
     }
 }

@@ -1,7 +1,8 @@
 //! Which window the value of a finding was read from, and so what the value is and how it came about.
 //!
-//! A script returns a number and does not say where it has it from. It is taken for the reading of the first window of the
-//! rule that equals it, or that does in another unit of time (a rule may divide nanoseconds to milliseconds). A value that
+//! A script returns a number and does not say where it has it from. It is taken for the reading of a window of the rule that
+//! equals it, first of those that the text names as a value (`value: w.NAME`), then of the others in their order; or that
+//! does in another unit of time (a rule may divide nanoseconds to milliseconds). A value that
 //! no window reads is the script's own: it has no past, and only findings are its points. If later findings do not bear
 //! a match out, it is given up (`alerts/trail.rs`).
 
@@ -29,6 +30,8 @@ pub(super) struct Quantity {
     measure: Measure,
     /// Another window of the rule that keeps values of the same field.
     values_in: Option<usize>,
+    /// The text says that it is a value.
+    is_named: bool,
 }
 
 /// A window that a value was read from.
@@ -57,7 +60,8 @@ impl Quantity {
             let is_shared = windows.iter().filter(|other| other.quantity() == quantity).count() > 1;
             let quantity = if is_shared { format!("{quantity} ({})", window.name) } else { quantity };
             let values_in = windows.iter().position(|other| keeps_values_of(other, window));
-            Quantity { measure: Measure { quantity: quantity.into(), unit: window.unit().into() }, values_in }
+            let measure = Measure { quantity: quantity.into(), unit: window.unit().into() };
+            Quantity { measure, values_in, is_named: rule.value_windows.contains(&window.name) }
         };
         windows.iter().map(quantity).collect()
     }
@@ -100,7 +104,11 @@ impl Library {
         let value = value.number()?;
         let quantities = &self.quantities[rule];
         let read: Vec<Option<f64>> = (0..quantities.len()).map(|window| reading(window).number()).collect();
-        if let Some(window) = read.iter().position(|read| *read == Some(value)) {
+        let equal = |is_named: bool| {
+            let mut windows = read.iter().zip(quantities);
+            windows.position(|(read, quantity)| quantity.is_named == is_named && *read == Some(value))
+        };
+        if let Some(window) = equal(true).or_else(|| equal(false)) {
             let measure = quantities[window].measure.clone();
             return Some(Source { window, scale: (1.0, 1.0), measure });
         }
@@ -197,6 +205,7 @@ mod tests {
             } };
             fn check(w, params) {
                 if w.asked + w.pings + w.entries + w.size + w.newest + w.half + w.slow > w.quiet_s { #{ value: 1 } }
+                else if w.half > 1 { #{ value: w.half, limit: 1 } }
             }
             "#;
         let sandbox = Sandbox::new();
@@ -234,6 +243,12 @@ mod tests {
         check(Reading::Int(7), readings, None);
         check(Reading::Nothing, readings, None);
         check(Reading::Float(f64::NAN), [f64::NAN; 8], None);
+    }
+
+    #[test]
+    fn of_windows_that_read_the_same_the_one_that_the_text_names_is_taken() {
+        let words = "quantile 0.5 of message.size over 2h";
+        check(Reading::Float(6.0), [6.0; 8], Some((words, "bytes")));
     }
 
     #[test]

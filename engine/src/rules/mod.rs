@@ -54,6 +54,16 @@ impl fmt::Display for Severity {
     }
 }
 
+/// Names in `value: w.NAME`. Only a hint, so that the text need not be understood.
+fn value_windows(text: &str) -> Vec<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let names = text.split("value: w.").skip(1).filter_map(|rest| {
+        let (name, after) = rest.split_at(rest.find(|c| !is_name(c)).unwrap_or(rest.len()));
+        after.trim_start().starts_with([',', '}']).then(|| name.to_string())
+    });
+    names.collect()
+}
+
 /// A rule holds for a key now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -116,6 +126,8 @@ pub struct Rule {
     pub params: Params,
     /// Differs for different texts of the file.
     pub digest: u64,
+    /// Names of windows that the file says a finding's value is: `value: w.NAME`.
+    pub value_windows: Vec<String>,
 }
 
 /// The parameters of a rule: what its file says, overridden for all nodes or for some.
@@ -158,6 +170,7 @@ impl Rule {
             definition,
             script,
             digest: checksum(text.as_bytes()),
+            value_windows: value_windows(text),
         };
         let complaints = rule.complaints(schema);
         if complaints.is_empty() { Ok(rule) } else { Err(complaints.iter().map(in_file).collect()) }

@@ -45,6 +45,8 @@ pub(super) struct Cell {
     pub row: RowId,
     /// When the cell was last asked to be looked at for expiry.
     wake_at: Timestamp,
+    /// First sample since the cell was last empty.
+    pub since: Timestamp,
     /// Newest sample.
     pub last_at: Timestamp,
     #[serde(with = "super::stored_reading")]
@@ -278,6 +280,7 @@ impl Column {
         let cell = Cell {
             row,
             wake_at: Timestamp::MAX,
+            since: at,
             last_at: at,
             reading: Reading::Nothing,
             body: Body::new(self.window.aggregate),

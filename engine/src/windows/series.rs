@@ -1,7 +1,9 @@
 //! How a reading came about, worked out from the samples that are kept anyway: nothing is stored for it.
 //!
 //! A window does not remember what it said before. What can be told is what it would have said of the samples that are in
-//! it now as each of them came: totals rise from zero to the present reading, means and quantiles settle on it.
+//! it now as each of them came: totals rise from zero to the present reading, means and quantiles settle on it. Where
+//! samples have left the window already, a total that seems to rise may have been level; it is shown only if most of it is
+//! recent, so that what came before matters little.
 
 use super::column::{Body, Column, RowId};
 use super::samples::{Part, Samples, Slot};
@@ -10,6 +12,9 @@ use crate::time::Timestamp;
 
 /// Points of a series at most; with the present reading they are 60.
 pub const SERIES_MAX: usize = 59;
+
+/// Share of a total that may be from the older half of a window that samples have left.
+const OLDER_SHARE_MAX: f64 = 0.25;
 
 /// When and what, in order of time.
 pub type Series = Vec<(Timestamp, f64)>;
@@ -20,6 +25,7 @@ impl Column {
     pub fn series(&self, row: RowId, now: Timestamp) -> Series {
         let Some(id) = self.cell(row) else { return Series::new() };
         let (cell, window) = (&self.cells[id], &self.window);
+        let is_whole = now.ms_since(cell.since) <= window.over_ms;
         let series = match &cell.body {
             Body::Count(samples) => running(samples, window, now, |total| Some(total.0 as f64)),
             Body::Sum(samples) => running(samples, window, now, |total| window.of_sum(total)),
@@ -33,6 +39,10 @@ impl Column {
             Body::Newest(_) if window.aggregate == Aggregate::Age => vec![(cell.last_at, 0.0)],
             Body::Newest(_) | Body::Distinct(_) => Series::new(),
         };
+        let is_total = matches!(cell.body, Body::Count(_) | Body::Sum(_) | Body::Growth { .. });
+        if is_total && !is_whole && is_steady(&series, now.plus_ms(-window.over_ms / 2)) {
+            return Series::new();
+        }
         bounded(series)
     }
 
@@ -75,6 +85,12 @@ fn running<S: Slot>(
         series.extend(value.map(|value| (at, value)));
     }
     series
+}
+
+/// True if a good part of a rising total is from before an instant.
+fn is_steady(series: &Series, before: Timestamp) -> bool {
+    let older = series.iter().rev().find(|(at, _)| *at < before).map_or(0.0, |(_, value)| *value);
+    series.last().is_some_and(|(_, total)| older.abs() > total.abs() * OLDER_SHARE_MAX)
 }
 
 fn each<S: Slot>(
@@ -140,6 +156,16 @@ mod tests {
     fn what_left_the_span_is_not_counted() {
         check(Aggregate::Count, &[(0, 1.0), (100, 1.0)], 130, &[(99.0, 0.0), (100.0, 1.0)]);
         check(Aggregate::Count, &[(0, 1.0), (100, 1.0)], 161, &[]);
+    }
+
+    #[test]
+    fn a_steady_total_is_not_shown_as_a_rise() {
+        let steady: Vec<(i64, f64)> = (0..20).map(|n| (n * 10, 1.0)).collect();
+        check(Aggregate::Count, &steady, 190, &[]);
+        // Much more of late: what left the window matters little.
+        let burst: Vec<(i64, f64)> = (0..20).map(|n| (n * 10, if n < 18 { 1.0 } else { 100.0 })).collect();
+        let series = column(Aggregate::Sum, 60, &burst).series(0, Timestamp::from_unix_s(190));
+        assert_eq!(seconds(series).last(), Some(&(190.0, 205.0)));
     }
 
     #[test]
