@@ -102,7 +102,7 @@ impl Client {
     }
 }
 
-/// The one of `ids` that begins so. `what` says what they are; `full` is how many characters a whole id has: whoever gives
+/// The one of `ids` that begins so. `what` names one, in the singular; `full` is how many characters a whole id has: whoever gives
 /// all of them may mean one that is not listed any more.
 pub fn resolve<'i>(
     what: &str,
@@ -110,19 +110,24 @@ pub fn resolve<'i>(
     full: usize,
     ids: impl Iterator<Item = &'i str>,
 ) -> anyhow::Result<String> {
-    let prefix = prefix.to_ascii_lowercase();
-    let is_id = |c: char| c.is_ascii_hexdigit() || c == '-';
-    if prefix.len() < ID_DIGITS_MIN || prefix.len() > full || !prefix.chars().all(is_id) {
-        bail!("{prefix:?} is no id of {what}, expected {ID_DIGITS_MIN} to {full} hex digits");
-    }
+    let prefix = beginning(what, prefix, full)?;
     let mut found: Vec<&str> = ids.filter(|id| id.starts_with(&prefix)).collect();
     found.dedup();
     match found[..] {
         [id] => Ok(id.to_string()),
         [] if prefix.len() == full => Ok(prefix),
-        [] => bail!("there is no {what} {prefix}..., expected more of the id of one that is gone"),
-        _ => bail!("{prefix}... is {} ids of {what}, expected more digits", found.len()),
+        [] => bail!("there is no {what} {prefix}..., expected the id of one that is listed"),
+        _ => bail!("{prefix}... is the beginning of {} ids, expected more digits", found.len()),
     }
+}
+
+/// An id or its beginning as ids are written.
+pub fn beginning(what: &str, prefix: &str, full: usize) -> anyhow::Result<String> {
+    let is_id = |c: char| c.is_ascii_hexdigit() || c == '-';
+    if prefix.len() < ID_DIGITS_MIN || prefix.len() > full || !prefix.chars().all(is_id) {
+        bail!("{prefix:?} is no id of any {what}, expected {ID_DIGITS_MIN} to {full} hex digits");
+    }
+    Ok(prefix.to_ascii_lowercase())
 }
 
 fn read_token(path: &Path) -> anyhow::Result<Secret> {
@@ -152,14 +157,14 @@ mod tests {
     #[test]
     fn an_id_may_be_the_beginning_of_one() {
         let ids = ["00112233", "00112299", "44556677"];
-        let check = |prefix: &str| resolve("an alert", prefix, 8, ids.into_iter());
+        let check = |prefix: &str| resolve("alert", prefix, 8, ids.into_iter());
         assert_eq!(check("4455").ok().as_deref(), Some("44556677"));
         assert_eq!(check("00112233").ok().as_deref(), Some("00112233"));
         assert_eq!(check("FFFFFFFF").ok().as_deref(), Some("ffffffff"));
         for (prefix, expected) in [
             ("001", "expected 4 to 8"),
             ("0011", "2 ids"),
-            ("ffff", "there is no"),
+            ("ffff", "there is no alert ffff"),
             ("xyzw", "no id"),
             ("445566770", "expected 4 to 8"),
         ] {

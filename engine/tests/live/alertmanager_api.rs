@@ -258,6 +258,16 @@ fn the_commands_show_who_was_told_and_take_care_of_an_alert() {
     let before = attempts().expect("a counter");
     running.ask(&["notify", "resend", dead["id"].as_str().expect("an id")]);
     eventually(PATIENCE, "another attempt", || attempts().filter(|attempts| *attempts > before));
+
+    // By default an alert fires on for five minutes after the last finding.
+    let never =
+        RULE.replace("w.state == 0", "w.state == 99").replace("every: ", "keep_firing_for_s: 1, every: ");
+    assert!(never.contains("99") && never.contains("keep_firing_for_s"), "{never}");
+    std::fs::write(running.folder.path().join("nobody.rhai"), never).expect("writable");
+    eventually(PATIENCE, "the alert to be forgotten", || {
+        running.ask(&["alerts"]).contains("no alert fires").then_some(())
+    });
+    explained(&["nobody on alice, warning, fires no more", "resolved"]);
 }
 
 #[test]

@@ -207,6 +207,7 @@ impl Store {
         let mut forgotten = 0;
         for (table, is_over) in [
             ("changes", "stored_at < ?1"),
+            ("labels", "stored_at < ?1"),
             ("decisions", "at < ?1"),
             ("receipts", "stored_at < ?1"),
             ("notifications", "decided_at < ?1 AND state = 'delivered'"),
@@ -262,6 +263,11 @@ fn put_changes(transaction: &Transaction, batch: &Batch, now_ms: i64) -> Result<
         let alert = change.fingerprint.to_string();
         let state = batch::state_name(change.state);
         statement.execute(params![change.id(), alert, change.at_ms, state, change.starts_at_ms, now_ms])?;
+    }
+    let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO labels VALUES (?1, ?2, ?3)")?;
+    for (fingerprint, labels) in &batch.labels {
+        let labels = serde_json::json!(labels).to_string();
+        statement.execute(params![fingerprint.to_string(), labels, now_ms])?;
     }
     Ok(())
 }
