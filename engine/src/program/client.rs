@@ -1,7 +1,7 @@
 //! Asks a running tocsin over HTTP.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -24,7 +24,7 @@ pub struct Client {
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
     url: Url,
-    token: Option<Secret>,
+    token_file: Option<PathBuf>,
 }
 
 impl Client {
@@ -37,7 +37,6 @@ impl Client {
             bail!("--url {url}: expected an address such as {DEFAULT_URL}");
         };
         let token_file = arguments.token_file.clone().or(config.and_then(|config| config.http.token_file));
-        let token = token_file.as_deref().map(read_token).transpose()?;
         tocsin_notifiers::choose_cryptography();
         let mut client = reqwest::Client::builder().timeout(PATIENCE);
         // A redirect could lead the token elsewhere.
@@ -46,7 +45,7 @@ impl Client {
             client = client.no_proxy();
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Client { runtime, client: client.build()?, url, token })
+        Ok(Client { runtime, client: client.build()?, url, token_file })
     }
 
     /// Reads. `path` begins after the host; `query` are names and values.
@@ -74,8 +73,9 @@ impl Client {
         let mut url = self.url.clone();
         url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
         let mut request = self.client.request(method.clone(), url).query(query);
-        if let Some(token) = self.token.as_ref().filter(|_| method != Method::GET) {
-            request = request.bearer_auth(token.expose());
+        // Whoever only reads needs no token, and may not be allowed to read it.
+        if let Some(file) = self.token_file.as_deref().filter(|_| method != Method::GET) {
+            request = request.bearer_auth(read_token(file)?.expose());
         }
         if let Some(body) = body {
             request = request.json(body);
@@ -95,7 +95,7 @@ impl Client {
             _ => text.trim(),
         };
         let hint = match status {
-            StatusCode::UNAUTHORIZED if self.token.is_none() => "; give it by --token-file or --config",
+            StatusCode::UNAUTHORIZED if self.token_file.is_none() => "; give it by --token-file or --config",
             _ => "",
         };
         bail!("tocsin answered {}: {}{hint}", status.as_u16(), super::table::printable(reason, 500));

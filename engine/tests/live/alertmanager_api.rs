@@ -282,11 +282,15 @@ fn what_cannot_be_done_is_said_with_the_right_exit_code() {
     }
     expect(command(&["alerts", "--url", &url], &[]), 2, "expected it to run there");
     expect(command(&["alerts", "--url", "nonsense"], &[]), 2, "--url nonsense");
-    expect(command(&["alerts", "--url", &url, "--token-file", &token], &[]), 2, "token cannot be read");
+    let add = ["silence", "add", "node=a", "--for", "1h", "--comment", "c", "--token-file", &token];
+    expect(command(&add, &["--url", &url]), 2, "token cannot be read");
     expect(command(&["silence", "add", "node=a", "--for", "soon", "--comment", "c"], &[]), 2, "soon");
     expect(command(&["notify", "test", "ops"], &[]), 2, "--config");
     let running = Running::start();
     let url = running.url();
+    for read in ["alerts", "silence", "notify"] {
+        expect(command(&[read, "--url", &url, "--token-file", &token], &[]), 0, "");
+    }
     std::fs::write(&token, "wrong").expect("writable");
     let add = ["silence", "add", "node=a", "--for", "1h", "--comment", "c", "--url", &url];
     expect(command(&add, &[]), 2, "401");
