@@ -34,7 +34,9 @@ impl Client {
         let listening = config.as_ref().map(|config| format!("http://{}", reachable(config.http.listen)));
         let url = arguments.url.clone().or(listening).unwrap_or_else(|| DEFAULT_URL.to_string());
         let Some(url) = Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https")) else {
-            bail!("--url {url}: expected an address such as {DEFAULT_URL}");
+            // What comes before it may be a user and a password.
+            let shown = url.rsplit('@').next().unwrap_or_default();
+            bail!("--url {shown}: expected an address such as {DEFAULT_URL}");
         };
         let token_file = arguments.token_file.clone().or(config.and_then(|config| config.http.token_file));
         tocsin_notifiers::choose_cryptography();
@@ -84,7 +86,7 @@ impl Client {
             let answer = request.send().await?;
             Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
         });
-        let unreached = || format!("{}: cannot ask tocsin, expected it to run there", self.url);
+        let unreached = || format!("{}: cannot ask tocsin, expected it to run there", shown(&self.url));
         let (status, text) = answer.map_err(reqwest::Error::without_url).with_context(unreached)?;
         let answer: Option<Value> = serde_json::from_str(&text).ok();
         if status.is_success() {
@@ -133,6 +135,16 @@ pub fn beginning(what: &str, prefix: &str, full: usize) -> anyhow::Result<String
 fn read_token(path: &Path) -> anyhow::Result<Secret> {
     let read = SecretSource::File(path.to_path_buf()).read();
     read.map_err(|error| anyhow::anyhow!("the token cannot be read: {error}"))
+}
+
+/// An address without what may be secret: user, password and parameters.
+fn shown(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // It has a host, so it cannot fail.
+    let _ = shown.set_username("").and_then(|()| shown.set_password(None));
+    shown.set_query(None);
+    shown.set_fragment(None);
+    shown
 }
 
 /// Where one can reach what listens there: an unspecified address listens on all, loopback among them.

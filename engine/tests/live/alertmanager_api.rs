@@ -282,6 +282,17 @@ fn what_cannot_be_done_is_said_with_the_right_exit_code() {
     }
     expect(command(&["alerts", "--url", &url], &[]), 2, "expected it to run there");
     expect(command(&["alerts", "--url", "nonsense"], &[]), 2, "--url nonsense");
+    let port = free_port();
+    for (wrong, words) in [
+        (format!("http://me:hunter2@127.0.0.1:{port}/?t=hunter2#hunter2"), "expected it to run there"),
+        (format!("ftp://me:hunter2@127.0.0.1:{port}"), "--url 127.0.0.1"),
+        ("http://me:hunter2@127.0.0.1:port".to_string(), "--url 127.0.0.1:port"),
+    ] {
+        let (code, said) = command(&["alerts", "--url", &wrong], &[]);
+        assert!(!said.contains("hunter2") && !said.contains("me:"), "{said}");
+        assert!(said.contains("127.0.0.1"), "{said}");
+        expect((code, said), 2, words);
+    }
     let add = ["silence", "add", "node=a", "--for", "1h", "--comment", "c", "--token-file", &token];
     expect(command(&add, &["--url", &url]), 2, "token cannot be read");
     expect(command(&["silence", "add", "node=a", "--for", "soon", "--comment", "c"], &[]), 2, "soon");
