@@ -26,6 +26,8 @@ use super::status::NotificationState;
 
 /// Version of the tables.
 const VERSION: &str = "1";
+/// A table that the first stores do not have.
+const LABELS: &str = include_str!("labels.sql");
 /// How long another process may hold the file.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 /// What is over is kept so long: 30 days.
@@ -94,7 +96,7 @@ impl Store {
         let draft = path.with_extension("draft");
         salvage::remove(&draft)?;
         let store = Store::connect(&draft)?;
-        let schema = format!("BEGIN; {} COMMIT;", include_str!("schema.sql"));
+        let schema = format!("BEGIN; {} {} COMMIT;", include_str!("schema.sql"), LABELS);
         store.connection.execute_batch(&schema)?;
         store.connection.execute("INSERT INTO meta VALUES ('version', ?1)", [VERSION])?;
         store.connection.close().map_err(|(_, error)| error)?;
@@ -139,6 +141,7 @@ impl Store {
         }
         // Writable, and no other process holds it.
         self.connection.execute("UPDATE meta SET value = value", [])?;
+        self.connection.execute_batch(LABELS)?;
         let damaged = self.damaged_rows()?;
         Ok((damaged > 0).then(|| format!("{damaged} rows do not have the checksum they were stored with")))
     }

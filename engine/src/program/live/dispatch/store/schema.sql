@@ -8,9 +8,6 @@ CREATE TABLE changes (id TEXT PRIMARY KEY, alert TEXT NOT NULL, at INTEGER NOT N
     starts_at INTEGER NOT NULL, stored_at INTEGER NOT NULL) STRICT;
 CREATE INDEX changes_of_alert ON changes (alert);
 CREATE INDEX changes_by_age ON changes (stored_at);
--- Labels of alerts, as JSON, for their stories once they fire no more.
-CREATE TABLE labels (alert TEXT PRIMARY KEY, labels TEXT NOT NULL, stored_at INTEGER NOT NULL) STRICT;
-CREATE INDEX labels_by_age ON labels (stored_at);
 -- Log and outbox in one; `since` is when it was decided or sent again by hand; `body` is a Notification of notification.proto, `state` pending, delivered or dead.
 CREATE TABLE notifications (id TEXT PRIMARY KEY, receiver TEXT NOT NULL, group_key TEXT NOT NULL, thread TEXT NOT NULL,
     number INTEGER NOT NULL, reason INTEGER NOT NULL, reason_text TEXT NOT NULL, decided_at INTEGER NOT NULL,

@@ -102,6 +102,19 @@ fn what_was_stored_is_there_after_a_restart() {
 }
 
 #[test]
+fn a_store_from_before_labels_were_kept_is_used_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut store, _) = opened(&path(&folder));
+    store.commit(&batch(1), 1000).expect("stored");
+    store.connection.execute("DROP TABLE labels", []).expect("it was there");
+    drop(store);
+    let (mut store, damage) = opened(&path(&folder));
+    assert_eq!(damage, None);
+    store.commit(&batch(2), 2000).expect("stored");
+    assert_eq!(store.notifications(false, 10).expect("readable").len(), 2);
+}
+
+#[test]
 fn an_alert_is_found_by_the_beginning_of_its_id() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut store, _) = opened(&path(&folder));
