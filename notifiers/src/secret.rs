@@ -3,12 +3,20 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// A secret's value; prints as stars.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The usual message would repeat the value, here and below.
+        let text = String::deserialize(deserializer);
+        text.map(Secret).map_err(|_| D::Error::custom("the value is no text, expected a text in quotes"))
+    }
+}
 
 impl Secret {
     /// From its text.
@@ -30,13 +38,30 @@ impl fmt::Debug for Secret {
 
 /// Where a secret is: `{ file = "/etc/tocsin/token" }` or `{ env = "TOCSIN_TOKEN" }`. Read anew for each use, so that it
 /// can be changed without a restart.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSource {
     /// A file; white space around the secret is no part of it.
     File(PathBuf),
     /// A variable of the environment.
     Env(String),
+}
+
+impl<'de> Deserialize<'de> for SecretSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Place {
+            File(PathBuf),
+            Env(String),
+        }
+        match Place::deserialize(deserializer) {
+            Ok(Place::File(path)) => Ok(SecretSource::File(path)),
+            Ok(Place::Env(name)) => Ok(SecretSource::Env(name)),
+            Err(_) => Err(D::Error::custom(
+                "the secret is not named so, expected { file = \"/PATH\" } or { env = \"NAME\" }",
+            )),
+        }
+    }
 }
 
 impl SecretSource {
@@ -87,6 +112,28 @@ mod tests {
     fn a_secret_is_never_printed() {
         let secret = Secret::new("hunter2".to_string());
         assert_eq!(format!("{secret:?} {:?}", Given::Text(secret.clone())), "*** Text(***)");
+    }
+
+    #[test]
+    fn a_mistyped_secret_is_not_repeated() {
+        for text in [
+            "\"hunter2\"",
+            "{\"fil\": \"hunter2\"}",
+            "{\"file\": [\"hunter2\"]}",
+            "{\"hunter2\": 1}",
+            "[\"hunter2\"]",
+        ] {
+            let error = serde_json::from_str::<SecretSource>(text).expect_err(text).to_string();
+            assert!(error.contains("expected { file = ") && !error.contains("hunter2"), "{error}");
+        }
+        for text in ["[\"hunter2\"]", "{\"hunter2\": \"hunter2\"}"] {
+            let error = serde_json::from_str::<Secret>(text).expect_err(text).to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+            let error = serde_json::from_str::<Given>(text).expect_err(text).to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let source = serde_json::from_str::<SecretSource>("{\"env\": \"NAME\"}").expect("a source");
+        assert_eq!(source, SecretSource::Env("NAME".to_string()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Ended;
 use super::arguments::{AlertsAction, AlertsArguments, Format};
-use super::client::{Client, resolve};
+use super::client::{Client, beginning, resolve};
 use super::progress::print_line;
 use super::table::{columns, printable};
 
@@ -32,7 +32,8 @@ pub fn run(arguments: &AlertsArguments) -> anyhow::Result<Ended> {
             print(format, alert, || show(alert));
         }
         AlertsAction::Explain { id } => {
-            let (id, _) = find(&client, id)?;
+            // An alert that fires no more is known to the store only: it finds the whole id.
+            let id = beginning("alert", id, ID_DIGITS)?;
             let story = client.get(&format!("/api/tocsin/v1/alerts/{id}/explain"), &[])?;
             print(format, &story, || story::tell(&story));
         }
@@ -66,7 +67,7 @@ fn print(format: Format, answer: &Value, for_people: impl FnOnce() -> String) {
 fn find(client: &Client, id: &str) -> anyhow::Result<(String, Value)> {
     let alerts = client.get("/api/tocsin/v1/alerts", &[])?;
     let ids: Vec<&str> = of(&alerts).map(|alert| text(&alert["fingerprint"])).collect();
-    let id = resolve("an alert", id, ID_DIGITS, ids.into_iter())?;
+    let id = resolve("alert", id, ID_DIGITS, ids.into_iter())?;
     Ok((id, alerts))
 }
 
@@ -169,9 +170,13 @@ fn show(alert: &Value) -> String {
 
 /// The first line on an alert.
 fn head(alert: &Value) -> String {
-    let label = |name: &str| text(&alert["labels"][name]);
     let mark = mark(alert);
-    let state = if mark.is_empty() { "firing" } else { &mark };
+    head_of(alert, if mark.is_empty() { "firing" } else { &mark })
+}
+
+/// The first line on what has a fingerprint and labels.
+fn head_of(alert: &Value, state: &str) -> String {
+    let label = |name: &str| text(&alert["labels"][name]);
     let line = format!(
         "{}  {} on {}, {}, {state}",
         text(&alert["fingerprint"]),

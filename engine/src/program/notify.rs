@@ -47,7 +47,7 @@ pub fn run(arguments: &NotifyArguments) -> anyhow::Result<Ended> {
             let query = [("only_dead", "true"), ("limit", SEARCHED)];
             let dead = client.get("/api/tocsin/v1/notifications", &query)?;
             let ids = dead.as_array().into_iter().flatten().filter_map(|record| record["id"].as_str());
-            let id = resolve("a notification given up", id, ID_DIGITS, ids)?;
+            let id = resolve("given-up notification", id, ID_DIGITS, ids)?;
             client.post(&format!("/api/tocsin/v1/notifications/{id}/resend"), &Value::Null)?;
             print_line(&format!("notification {id} is tried again"));
         }

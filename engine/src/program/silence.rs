@@ -37,7 +37,7 @@ pub fn run(arguments: &SilenceArguments) -> anyhow::Result<Ended> {
         SilenceAction::Expire { id } => {
             let silences = client.get("/api/v2/silences", &[("expired", "false")])?;
             let ids = silences.as_array().into_iter().flatten().filter_map(|silence| silence["id"].as_str());
-            let id = resolve("a silence", id, ID_CHARS, ids)?;
+            let id = resolve("silence", id, ID_CHARS, ids)?;
             client.delete(&format!("/api/v2/silence/{id}"))?;
             print_line(&format!("silence {id} has ended"));
         }

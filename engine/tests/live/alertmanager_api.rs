@@ -258,6 +258,16 @@ fn the_commands_show_who_was_told_and_take_care_of_an_alert() {
     let before = attempts().expect("a counter");
     running.ask(&["notify", "resend", dead["id"].as_str().expect("an id")]);
     eventually(PATIENCE, "another attempt", || attempts().filter(|attempts| *attempts > before));
+
+    // By default an alert fires on for five minutes after the last finding.
+    let never =
+        RULE.replace("w.state == 0", "w.state == 99").replace("every: ", "keep_firing_for_s: 1, every: ");
+    assert!(never.contains("99") && never.contains("keep_firing_for_s"), "{never}");
+    std::fs::write(running.folder.path().join("nobody.rhai"), never).expect("writable");
+    eventually(PATIENCE, "the alert to be forgotten", || {
+        running.ask(&["alerts"]).contains("no alert fires").then_some(())
+    });
+    explained(&["nobody on alice, warning, fires no more", "resolved"]);
 }
 
 #[test]
@@ -272,11 +282,26 @@ fn what_cannot_be_done_is_said_with_the_right_exit_code() {
     }
     expect(command(&["alerts", "--url", &url], &[]), 2, "expected it to run there");
     expect(command(&["alerts", "--url", "nonsense"], &[]), 2, "--url nonsense");
-    expect(command(&["alerts", "--url", &url, "--token-file", &token], &[]), 2, "token cannot be read");
+    let port = free_port();
+    for (wrong, words) in [
+        (format!("http://me:hunter2@127.0.0.1:{port}/?t=hunter2#hunter2"), "expected it to run there"),
+        (format!("ftp://me:hunter2@127.0.0.1:{port}"), "--url 127.0.0.1"),
+        ("http://me:hunter2@127.0.0.1:port".to_string(), "--url 127.0.0.1:port"),
+    ] {
+        let (code, said) = command(&["alerts", "--url", &wrong], &[]);
+        assert!(!said.contains("hunter2") && !said.contains("me:"), "{said}");
+        assert!(said.contains("127.0.0.1"), "{said}");
+        expect((code, said), 2, words);
+    }
+    let add = ["silence", "add", "node=a", "--for", "1h", "--comment", "c", "--token-file", &token];
+    expect(command(&add, &["--url", &url]), 2, "token cannot be read");
     expect(command(&["silence", "add", "node=a", "--for", "soon", "--comment", "c"], &[]), 2, "soon");
     expect(command(&["notify", "test", "ops"], &[]), 2, "--config");
     let running = Running::start();
     let url = running.url();
+    for read in ["alerts", "silence", "notify"] {
+        expect(command(&[read, "--url", &url, "--token-file", &token], &[]), 0, "");
+    }
     std::fs::write(&token, "wrong").expect("writable");
     let add = ["silence", "add", "node=a", "--for", "1h", "--comment", "c", "--url", &url];
     expect(command(&add, &[]), 2, "401");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::super::table::printable;
-use super::{head, number, of, second, text};
+use super::{head, head_of, number, of, second, text};
 
 /// Characters of a reason.
 const REASON_MAX: usize = 400;
@@ -14,6 +14,7 @@ const REASON_MAX: usize = 400;
 pub fn tell(story: &Value) -> String {
     let mut lines = Vec::new();
     match &story["alert"] {
+        Value::Null if story["labels"].is_object() => lines.push(head_of(story, "fires no more")),
         Value::Null => lines.push(format!("{}  fires no more", printable(text(&story["fingerprint"]), 16))),
         alert => {
             lines.push(head(alert));
@@ -140,6 +141,14 @@ after 9 attempts; last error: 503; `tocsin notify resend 00112233` tries again
   2026-11-22
   00:00:31    rate limited  ops: because of rate_limited?[31m";
         assert_eq!(tell(&story), expected);
+    }
+
+    #[test]
+    fn an_alert_that_fires_no_more_has_its_name() {
+        let labels = json!({"alertname": "addr_flood", "node": "alice\u{1b}", "severity": "warning"});
+        let story = json!({"fingerprint": "0123456789abcdef", "alert": null, "labels": labels});
+        let first = tell(&story).lines().next().map(str::to_string);
+        assert_eq!(first.as_deref(), Some("0123456789abcdef  addr_flood on alice?, warning, fires no more"));
     }
 
     #[test]

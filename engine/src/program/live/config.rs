@@ -1,5 +1,7 @@
 //! The configuration of the live commands: one TOML file, `engine/deploy/tocsin.example.toml` shows every option.
 
+mod wrong;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -236,7 +238,7 @@ impl Config {
 
     /// Reads and checks the text of a configuration.
     pub fn parse(text: &str) -> anyhow::Result<Config> {
-        let config: Config = toml::from_str(text)?;
+        let config: Config = wrong::read(text)?;
         let mut names: Vec<&str> = config.nodes.iter().map(|node| node.name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {

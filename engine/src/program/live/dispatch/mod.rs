@@ -20,7 +20,7 @@ mod thread;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
-use tocsin_engine::dispatch::alert::Fingerprint;
+use tocsin_engine::dispatch::alert::{Fingerprint, Labels};
 use tocsin_engine::dispatch::decision::Decision;
 use tocsin_engine::dispatch::silence::SilenceDraft;
 use tokio::sync::{mpsc, oneshot};
@@ -59,6 +59,8 @@ pub enum Request {
     Resend { id: String, reply: Reply<()> },
     /// Why an alert fired and who was told.
     Explain { fingerprint: Fingerprint, reply: Reply<Explanation> },
+    /// The alerts of the last 30 days whose ids begin so: lower-case hex digits. Some of them if there are many.
+    Find { beginning: String, reply: Reply<Vec<Fingerprint>> },
     /// Notifications, newest first: those given up only, or all.
     Notifications { only_dead: bool, limit: usize, reply: Reply<Vec<NotificationRecord>> },
 }
@@ -66,6 +68,8 @@ pub enum Request {
 /// Why an alert fired, why it was or was not sent, to whom, when.
 #[derive(Debug, Clone, Default)]
 pub struct Explanation {
+    /// The alert's labels, if they are known.
+    pub labels: Option<Labels>,
     /// Decisions, oldest first.
     pub decisions: Vec<Decision>,
     /// Notifications that told it, oldest first.

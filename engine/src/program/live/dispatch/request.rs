@@ -57,6 +57,10 @@ impl Thread {
                 let found = self.store.explain(fingerprint);
                 let _ = reply.send(found.map_err(|error| unreadable(&self.store, &error)));
             }
+            Request::Find { beginning, reply } => {
+                let found = self.store.alerts(&beginning);
+                let _ = reply.send(found.map_err(|error| unreadable(&self.store, &error)));
+            }
             Request::Notifications { only_dead, limit, reply } => {
                 let found = self.store.notifications(only_dead, limit);
                 let _ = reply.send(found.map_err(|error| unreadable(&self.store, &error)));

@@ -279,6 +279,7 @@ impl Thread {
             outage.note(&change);
         }
         self.waiting.insert(stored.id());
+        self.batch.labels.insert(stored.fingerprint, change.labels.clone());
         self.batch.changes.push(stored);
         self.step(Input::Changed(change), now);
     }

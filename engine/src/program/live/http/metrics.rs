@@ -19,6 +19,7 @@ use super::super::dispatch::status::{DispatchStatus, ReceiverStatus, StoreStatus
 use super::super::status::{
     CheckpointStatus, ExtractorState, NodeStatus, RecordingStatus, RuleEntry, SourceStatus, Status,
 };
+use super::alertmanager::shapes::VERSION as ALERTMANAGER_VERSION;
 
 /// Values of the labels, and the number.
 type Sample = (Vec<String>, f64);
@@ -95,6 +96,8 @@ pub static METRICS: &[Metric] = &[
     // The program.
     gauge("tocsin_build_info", "The version that runs; always 1.", &["version"],
         |_| vec![(texts([env!("CARGO_PKG_VERSION")]), 1.0)]),
+    gauge("alertmanager_build_info", "The version of Alertmanager whose API is served; always 1.", &["version"],
+        |_| vec![(texts([ALERTMANAGER_VERSION]), 1.0)]),
     gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", &[],
         |status| one(seconds(status.started_at_ms))),
     gauge("tocsin_ready", "1 once checkpoint and recording were caught up with and events are taken.", &[],

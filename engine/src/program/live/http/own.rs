@@ -3,7 +3,7 @@
 //!
 //! Errors are texts as JSON, as in Alertmanager's API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use axum::body::Bytes;
@@ -30,6 +30,10 @@ use super::api::in_range;
 /// Notifications in an answer, if the caller does not say, and at most.
 const LIMIT: usize = 100;
 const LIMIT_MAX: usize = 10_000;
+
+/// Hex digits of an alert's id, and of the beginning of one at least.
+const ID_DIGITS: usize = 16;
+const ID_DIGITS_MIN: usize = 4;
 
 /// The calls.
 pub fn router() -> Router<Interface> {
@@ -76,14 +80,45 @@ async fn alerts(State(interface): State<Interface>) -> Answer {
 }
 
 async fn explain(State(interface): State<Interface>, Path(id): Path<String>) -> Answer {
-    let (dispatch, fingerprint) = found(&interface, &id)?;
-    match story_of(&dispatch, fingerprint).await {
+    let dispatch = interface.dispatch()?;
+    let fingerprint = meant(dispatch, &id).await?;
+    match story_of(dispatch, fingerprint).await {
         Ok(Some(story)) => Ok(Json(story).into_response()),
         Ok(None) => {
             let text = format!("nothing is known of an alert {fingerprint}");
             Err(Refusal::new(StatusCode::NOT_FOUND, text))
         }
         Err(error) => Err(Refusal::of_bad(error)),
+    }
+}
+
+/// The alert that an id or its beginning names, among those that fire and those of the last 30 days.
+async fn meant(dispatch: &Dispatch, id: &str) -> Result<Fingerprint, Refusal> {
+    let beginning = id.to_ascii_lowercase();
+    if beginning.len() == ID_DIGITS {
+        return Fingerprint::from_str(&beginning).map_err(Refusal::of_bad);
+    }
+    let is_hex = beginning.chars().all(|c| c.is_ascii_hexdigit());
+    if !is_hex || !(ID_DIGITS_MIN..ID_DIGITS).contains(&beginning.len()) {
+        let expected = format!("expected {ID_DIGITS_MIN} to {ID_DIGITS} hex digits");
+        return Err(Refusal::of_bad(format!("{id:?} is no id of an alert, {expected}")));
+    }
+    let stored = dispatch.ask(|reply| Request::Find { beginning: beginning.clone(), reply }).await;
+    let mut found: BTreeSet<Fingerprint> = stored.map_err(Refusal::of_bad)?.into_iter().collect();
+    let status = dispatch.status();
+    let shown = status.view.alerts.iter().map(|alert| alert.fingerprint);
+    found.extend(shown.filter(|shown| shown.to_string().starts_with(&beginning)));
+    let mut found = found.into_iter();
+    match (found.next(), found.len()) {
+        (Some(one), 0) => Ok(one),
+        (Some(_), _) => {
+            Err(Refusal::of_bad(format!("{beginning}... fits several alerts, expected more digits")))
+        }
+        (None, _) => {
+            let expected = "expected the id of one of the last 30 days";
+            let text = format!("there is no alert {beginning}..., {expected}");
+            Err(Refusal::new(StatusCode::NOT_FOUND, text))
+        }
     }
 }
 
@@ -98,6 +133,7 @@ async fn story_of(dispatch: &Dispatch, fingerprint: Fingerprint) -> Result<Optio
     Ok(Some(json!({
         "fingerprint": fingerprint.to_string(),
         "alert": known.map(alert),
+        "labels": known.map(|alert| &alert.labels).or(told.labels.as_ref()),
         "decisions": told.decisions.iter().map(decision).collect::<Vec<_>>(),
         "notifications": told.notifications.iter().map(notification).collect::<Vec<_>>(),
     })))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tocsin_engine::dispatch::alert::{AlertChange, AlertState, Fingerprint};
+use tocsin_engine::dispatch::alert::{AlertChange, AlertState, Fingerprint, Labels};
 use tocsin_engine::dispatch::decision::Decision;
 use tocsin_engine::dispatch::{Outcome, Table};
 use tocsin_notifiers::Receipt;
@@ -15,6 +15,8 @@ use super::super::status::NotificationState;
 pub struct Batch {
     /// Changes of alerts.
     pub changes: Vec<StoredChange>,
+    /// Labels of the alerts that changed.
+    pub labels: BTreeMap<Fingerprint, Labels>,
     /// State of the dispatcher; the newest value of each row.
     pub rows: BTreeMap<(Table, String), Option<String>>,
     /// Why something was sent or was not.
@@ -92,6 +94,7 @@ impl Batch {
     /// True if there is nothing to store.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+            && self.labels.is_empty()
             && self.rows.is_empty()
             && self.decisions.is_empty()
             && self.notifications.is_empty()

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use rusqlite::{OptionalExtension, Row, params};
-use tocsin_engine::dispatch::alert::{AlertState, Fingerprint};
+use tocsin_engine::dispatch::alert::{AlertState, Fingerprint, Labels};
 use tocsin_engine::dispatch::decision::{Decision, DecisionKind};
 use tocsin_engine::time::Timestamp;
 use tocsin_notifiers::Receipt;
@@ -14,6 +14,8 @@ use super::{Error, Store, StoredChange, batch};
 
 /// Decisions and notifications that one explanation shows at most; the newest ones.
 const EXPLAINED_MAX: u32 = 1000;
+/// Alerts that are found for the beginning of an id at most.
+const FOUND_MAX: u32 = 10;
 const RECORD: &str = "id, receiver, group_key, reason, reason_text, decided_at, state, attempts, \
                       next_attempt_at, last_error, ended_at";
 
@@ -138,7 +140,27 @@ impl Store {
             statement.query_map(params![alert, EXPLAINED_MAX], record)?.collect();
         let mut notifications = found?;
         notifications.reverse();
-        Ok(Explanation { decisions, notifications })
+        Ok(Explanation { labels: self.labels(fingerprint)?, decisions, notifications })
+    }
+
+    /// The labels of an alert that changed in the last 30 days.
+    fn labels(&self, fingerprint: Fingerprint) -> Result<Option<Labels>, Error> {
+        let sql = "SELECT labels FROM labels WHERE alert = ?1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let text: Option<String> =
+            statement.query_row([fingerprint.to_string()], |row| row.get(0)).optional()?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Alerts whose ids begin so, in lower-case hex digits: some of them if there are many.
+    pub fn alerts(&self, beginning: &str) -> Result<Vec<Fingerprint>, Error> {
+        // The digits end with f: nothing that begins so is from `...g` on. Decisions can be younger than the last change.
+        let sql = "SELECT alert FROM labels WHERE alert >= ?1 AND alert < ?1 || 'g' \
+                   UNION SELECT alert FROM decisions WHERE alert >= ?1 AND alert < ?1 || 'g' LIMIT ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let ids = statement.query_map(params![beginning, FOUND_MAX], |row| row.get::<_, String>(0))?;
+        let ids: Result<Vec<String>, Error> = ids.collect();
+        Ok(ids?.iter().filter_map(|id| id.parse().ok()).collect())
     }
 }
 

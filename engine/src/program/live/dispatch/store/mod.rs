@@ -26,6 +26,8 @@ use super::status::NotificationState;
 
 /// Version of the tables.
 const VERSION: &str = "1";
+/// A table that the first stores do not have.
+const LABELS: &str = include_str!("labels.sql");
 /// How long another process may hold the file.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 /// What is over is kept so long: 30 days.
@@ -94,7 +96,7 @@ impl Store {
         let draft = path.with_extension("draft");
         salvage::remove(&draft)?;
         let store = Store::connect(&draft)?;
-        let schema = format!("BEGIN; {} COMMIT;", include_str!("schema.sql"));
+        let schema = format!("BEGIN; {} {} COMMIT;", include_str!("schema.sql"), LABELS);
         store.connection.execute_batch(&schema)?;
         store.connection.execute("INSERT INTO meta VALUES ('version', ?1)", [VERSION])?;
         store.connection.close().map_err(|(_, error)| error)?;
@@ -139,6 +141,7 @@ impl Store {
         }
         // Writable, and no other process holds it.
         self.connection.execute("UPDATE meta SET value = value", [])?;
+        self.connection.execute_batch(LABELS)?;
         let damaged = self.damaged_rows()?;
         Ok((damaged > 0).then(|| format!("{damaged} rows do not have the checksum they were stored with")))
     }
@@ -207,6 +210,7 @@ impl Store {
         let mut forgotten = 0;
         for (table, is_over) in [
             ("changes", "stored_at < ?1"),
+            ("labels", "stored_at < ?1"),
             ("decisions", "at < ?1"),
             ("receipts", "stored_at < ?1"),
             ("notifications", "decided_at < ?1 AND state = 'delivered'"),
@@ -262,6 +266,11 @@ fn put_changes(transaction: &Transaction, batch: &Batch, now_ms: i64) -> Result<
         let alert = change.fingerprint.to_string();
         let state = batch::state_name(change.state);
         statement.execute(params![change.id(), alert, change.at_ms, state, change.starts_at_ms, now_ms])?;
+    }
+    let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO labels VALUES (?1, ?2, ?3)")?;
+    for (fingerprint, labels) in &batch.labels {
+        let labels = serde_json::json!(labels).to_string();
+        statement.execute(params![fingerprint.to_string(), labels, now_ms])?;
     }
     Ok(())
 }

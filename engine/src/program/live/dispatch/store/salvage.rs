@@ -12,13 +12,14 @@ use super::Error;
 /// Where reading fails, the next rows are looked for in steps that double; after so many it is given up.
 const STEPS_MAX: u32 = 40;
 /// What is taken over first matters most: silences and acknowledgements, what waits to be sent, then the rest.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 8] = [
     ("state", "kind IN ('silence', 'acknowledgement')"),
     ("notifications", "state <> 'delivered'"),
     ("state", "kind NOT IN ('silence', 'acknowledgement')"),
     ("changes", "true"),
     ("receipts", "true"),
     ("decisions", "true"),
+    ("labels", "true"),
     ("notifications", "state = 'delivered'"),
 ];
 

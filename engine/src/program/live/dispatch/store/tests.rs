@@ -44,6 +44,9 @@ fn batch(count: u64) -> Batch {
             state: AlertState::Firing,
             starts_at_ms: 5,
         });
+        let labels = [("alertname", "addr_flood"), ("node", "alice")];
+        let labels = labels.map(|(name, value)| (name.to_string(), value.to_string()));
+        batch.labels.insert(Fingerprint(number), labels.into());
         batch.decisions.push(Decision {
             at: Timestamp::from_unix_ms(1000),
             fingerprint: Fingerprint(number),
@@ -95,6 +98,34 @@ fn what_was_stored_is_there_after_a_restart() {
     let explained = store.explain(Fingerprint(1)).expect("readable");
     assert_eq!((explained.decisions.len(), explained.notifications.len()), (1, 1));
     assert_eq!(explained.decisions[0].kind, DecisionKind::Notified);
+    assert_eq!(explained.labels.expect("known")["node"], "alice");
+}
+
+#[test]
+fn a_store_from_before_labels_were_kept_is_used_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut store, _) = opened(&path(&folder));
+    store.commit(&batch(1), 1000).expect("stored");
+    store.connection.execute("DROP TABLE labels", []).expect("it was there");
+    drop(store);
+    let (mut store, damage) = opened(&path(&folder));
+    assert_eq!(damage, None);
+    store.commit(&batch(2), 2000).expect("stored");
+    assert_eq!(store.notifications(false, 10).expect("readable").len(), 2);
+}
+
+#[test]
+fn an_alert_is_found_by_the_beginning_of_its_id() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut store, _) = opened(&path(&folder));
+    store.commit(&batch(20), 1000).expect("stored");
+    let found = |beginning: &str| store.alerts(beginning).expect("readable");
+    assert_eq!(found("000000000000001"), (16..20).map(Fingerprint).collect::<Vec<_>>());
+    assert_eq!(found("000000000000000f"), [Fingerprint(15)]);
+    assert_eq!((found("0000").len(), found("1").len(), found("%").len()), (10, 0, 0));
+    while store.forget(31 * DAY_MS).expect("stored") > 0 {}
+    assert_eq!(store.alerts("0000").expect("readable"), []);
+    assert_eq!(store.explain(Fingerprint(1)).expect("readable").labels, None);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Alertmanager's API, version 2: alerts, groups, silences, receivers and status, so that `amtool`, Grafana and Karma
-//! work. Alerts come from rules alone.
+//! Alertmanager's API, version 2: alerts, groups, silences, receivers and status, so that `amtool` works;
+//! tests try Debian's. Alerts come from rules alone.
 //!
 //! Source of the shapes and codes: <https://github.com/prometheus/alertmanager/blob/v0.25.0/api/v2/openapi.yaml>; the
 //! parameters `muted`, `active`, `expired` and `pending` are those of later versions.

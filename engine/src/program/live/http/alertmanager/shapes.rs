@@ -16,8 +16,8 @@ use super::super::super::status::Status;
 use super::super::api::in_range;
 use super::query::AlertsQuery;
 
-/// The version whose API this is; `amtool` compares it with its own, Karma looks for what it knows.
-const VERSION: &str = "0.25.0";
+/// The version whose API this is; `amtool` compares it with its own.
+pub const VERSION: &str = "0.25.0";
 /// An alert that fires says when it would end by itself if nothing were heard of it: Alertmanager's `resolve_timeout`.
 const RESOLVE_TIMEOUT_MS: i64 = 300_000;
 

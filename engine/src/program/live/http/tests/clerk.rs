@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
+use tocsin_engine::dispatch::alert::Fingerprint;
 use tocsin_engine::dispatch::decision::{Decision, DecisionKind};
 use tocsin_engine::dispatch::silence::{Silence, SilenceDraft, Update};
 use tocsin_engine::dispatch::view::Acknowledgement;
@@ -12,6 +13,9 @@ use tokio::sync::mpsc;
 use super::super::super::dispatch::status::{DispatchStatus, NotificationState};
 use super::super::super::dispatch::{Dispatch, Explanation, Request};
 use super::{now_ms, sample};
+
+/// An alert that only the store knows.
+pub const GONE: Fingerprint = Fingerprint(0xdefe_0000_0000_0001);
 
 /// Starts it.
 pub fn start(runtime: &Runtime, mut status: DispatchStatus) -> Dispatch {
@@ -59,9 +63,17 @@ fn answer(status: &mut DispatchStatus, request: Request, publish: &dyn Fn(&Dispa
             let is_dead = id == sample::DEAD;
             let _ = reply.send(is_dead.then_some(()).ok_or_else(|| format!("{id} was not given up")));
         }
+        Request::Explain { fingerprint: GONE, reply } => {
+            let labels = [("alertname".to_string(), "gone".to_string())];
+            let fired = decision(GONE, now, DecisionKind::Fired, "long ago");
+            let told =
+                Explanation { labels: Some(labels.into()), decisions: vec![fired], ..Explanation::default() };
+            let _ = reply.send(Ok(told));
+        }
         Request::Explain { fingerprint, reply } => {
             let known = status.view.alerts.iter().find(|alert| alert.fingerprint == fingerprint);
             let told = known.map_or_else(Explanation::default, |alert| Explanation {
+                labels: Some(alert.labels.clone()),
                 decisions: vec![
                     decision(alert.fingerprint, alert.starts_at, DecisionKind::Fired, "2000 over 60.5"),
                     decision(
@@ -75,6 +87,11 @@ fn answer(status: &mut DispatchStatus, request: Request, publish: &dyn Fn(&Dispa
             });
             let _ = reply.send(Ok(told));
         }
+        Request::Find { beginning, reply } => {
+            let known = status.view.alerts.iter().map(|alert| alert.fingerprint);
+            let found = known.chain([GONE]).filter(|id| id.to_string().starts_with(&beginning));
+            let _ = reply.send(Ok(found.collect()));
+        }
         Request::Notifications { only_dead, limit, reply } => {
             let mut found = sample::notifications(now_ms());
             found.retain(|record| !only_dead || matches!(record.state, NotificationState::Dead { .. }));
@@ -84,12 +101,7 @@ fn answer(status: &mut DispatchStatus, request: Request, publish: &dyn Fn(&Dispa
     }
 }
 
-fn decision(
-    fingerprint: tocsin_engine::dispatch::alert::Fingerprint,
-    starts_at: Timestamp,
-    kind: DecisionKind,
-    reason: &str,
-) -> Decision {
+fn decision(fingerprint: Fingerprint, starts_at: Timestamp, kind: DecisionKind, reason: &str) -> Decision {
     Decision {
         at: starts_at.plus_ms(30_000),
         fingerprint,

@@ -25,6 +25,17 @@ fn every_metric_of_the_table_has_a_sample() {
 }
 
 #[test]
+fn clients_of_alertmanager_find_the_version_of_its_api() {
+    for dispatch in [None, Some(sample::dispatch(now_ms()))] {
+        let page = render(&sample::status(now_ms()), dispatch.as_ref());
+        let line = "alertmanager_build_info{version=\"0.25.0\"} 1";
+        assert!(page.lines().any(|found| found == line), "{page}");
+    }
+    let status = Served::start_all().json("/api/v2/status");
+    assert_eq!(status["versionInfo"]["version"], "0.25.0");
+}
+
+#[test]
 fn losses_are_counted_from_nought() {
     let mut status = sample::status(now_ms());
     status.lost.clear();

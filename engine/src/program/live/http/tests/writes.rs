@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::sample;
+use super::clerk::GONE;
 use super::{Served, TOKEN, now_ms};
 
 const WRITES: [(&str, &str); 6] = [
@@ -131,7 +132,24 @@ fn an_alert_tells_its_story() {
     assert_eq!(story["decisions"][1]["receiver"], "ops");
     assert_eq!(story["notifications"][1]["state"], "dead");
     assert_eq!(served.get("/api/tocsin/v1/alerts/0123456789abcdef/explain").0, 404);
-    assert_eq!(served.get("/api/tocsin/v1/alerts/0123/explain").0, 400);
+    let (code, _, body) = served.get("/api/tocsin/v1/alerts/0123/explain");
+    assert_eq!(code, 404);
+    assert!(body.contains("there is no alert 0123..., expected"), "{body}");
+    let (code, _, body) = served.get("/api/tocsin/v1/alerts/012/explain");
+    assert_eq!(code, 400);
+    assert!(body.contains("expected 4 to 16 hex digits"), "{body}");
+}
+
+#[test]
+fn the_beginning_of_an_id_finds_alerts_that_fire_and_those_that_do_no_more() {
+    let served = Served::start_all();
+    let gone = served.json("/api/tocsin/v1/alerts/DEFE/explain");
+    assert_eq!(gone["fingerprint"], GONE.to_string());
+    assert_eq!((&gone["alert"], &gone["labels"]["alertname"]), (&Value::Null, &"gone".into()));
+    let firing = acknowledged();
+    let story = served.json(&format!("/api/tocsin/v1/alerts/{}/explain", &firing[..8]));
+    assert_eq!(story["fingerprint"], firing);
+    assert_eq!(story["labels"], story["alert"]["labels"]);
 }
 
 #[test]
