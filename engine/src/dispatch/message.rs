@@ -76,7 +76,11 @@ impl Dispatcher {
         let resolved =
             others.filter_map(|fingerprint| self.listed_as_resolved(group, receiver, *fingerprint));
         let mut listed: Vec<Listed> = firing.chain(resolved).collect();
-        let is_known = |alert: &Listed| content.new.binary_search(&alert.fingerprint).is_err();
+        let is_known = |alert: &Listed| {
+            [&content.new, &content.escalated]
+                .iter()
+                .all(|news| news.binary_search(&alert.fingerprint).is_err())
+        };
         listed.sort_by(|a, b| {
             let rank = |alert: &Listed| (alert.ends_at.is_some(), is_known(alert));
             let labels = |alert: &Listed| self.alerts.get(&alert.fingerprint).map(|record| &record.labels);
@@ -195,7 +199,7 @@ impl Dispatcher {
     fn escalation_text(&self, id: &GroupId, group: &Group, content: &Content) -> String {
         let steps = &self.routes.at(group.route).escalate;
         let after_ms =
-            content.steps.iter().filter_map(|step| steps.get(*step)).map(|step| step.after.millis());
+            content.steps.iter().filter_map(|(step, _)| steps.get(*step)).map(|step| step.after.millis());
         let after = text::span(after_ms.max().unwrap_or_default());
         let names = self.names(&content.escalated);
         format!("nobody acknowledged within {after} of telling {}: {names}", id.receiver)

@@ -14,8 +14,8 @@
 //!   it was never told is not.
 //! - An alert that fires again is another episode and is told again.
 //! - Repeats go to the route's receiver only, and not while all that fires is acknowledged. A step of escalation tells
-//!   what nobody acknowledged within its time since it was told, once, and again only for alerts that come after all
-//!   that it told were acknowledged or resolved. Its receiver hears when these resolve, but no new alerts and no repeats.
+//!   each episode that nobody acknowledged within its time since it was told, once. Its receiver hears when these resolve,
+//!   but no new alerts and no repeats.
 //! - An alert that changes too often is told once as flapping and once when it has settled. While its route's receiver
 //!   knows that, it is told with others of its group, marked as flapping.
 //! - What a rate limit holds back is told once a token is there: one group as itself, several in one digest.

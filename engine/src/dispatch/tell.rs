@@ -241,20 +241,19 @@ impl Dispatcher {
             let before = thread.told.get(fingerprint);
             let is_same =
                 |told: &&Told| told.is_flapping || record.is_flapping() || told.starts_at == record.starts_at;
-            let at = before.filter(is_same).map_or(now, |told| told.at);
-            let told = Told { starts_at: record.starts_at, at, is_flapping: record.is_flapping() };
+            let (at, steps) =
+                before.filter(is_same).map_or((now, BTreeSet::new()), |told| (told.at, told.steps.clone()));
+            let told = Told { starts_at: record.starts_at, at, is_flapping: record.is_flapping(), steps };
             thread.told.insert(*fingerprint, told);
         }
         if thread.told.is_empty() {
             group.threads.remove(&receiver.name);
         }
         if let Some(own) = group.threads.get_mut(&id.receiver) {
-            for step in &content.steps {
-                let escalated = content
-                    .escalated
-                    .iter()
-                    .filter_map(|fingerprint| Some((*fingerprint, self.alerts.get(fingerprint)?.starts_at)));
-                own.escalated.insert(*step, escalated.collect());
+            for (step, fingerprint) in &content.steps {
+                if let Some(told) = own.told.get_mut(fingerprint) {
+                    told.steps.insert(*step);
+                }
             }
         }
         self.unsaved.groups.insert(id.clone());
