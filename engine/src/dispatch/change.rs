@@ -101,6 +101,10 @@ impl Dispatcher {
         self.match_silences(fingerprint);
         let Some(record) = self.alerts.get_mut(&fingerprint) else { return };
         record.changes.note(self.now, &self.routing.flapping);
+        if record.acknowledgement.is_some() {
+            // It is stored with the episode.
+            self.unsaved.acknowledgements.insert(fingerprint);
+        }
         self.inhibition.add(fingerprint, &record.labels);
         let summary = record.annotations.get("summary").cloned().unwrap_or_else(|| record.name());
         let measured = record.value.map(|value| format!("; measured {value}")).unwrap_or_default();
@@ -118,7 +122,8 @@ impl Dispatcher {
         record.updated_at = self.now;
         record.changes.note(self.now, &self.routing.flapping);
         self.inhibition.remove(fingerprint, &record.labels);
-        if record.acknowledgement.take().is_some() {
+        // Who takes care of an alert that flaps does so until it settles.
+        if !record.is_flapping() && record.acknowledgement.take().is_some() {
             self.unsaved.acknowledgements.insert(fingerprint);
         }
         let lasted = text::span(ends_at.ms_since(record.starts_at));
@@ -184,6 +189,9 @@ impl Dispatcher {
         let Some(record) = self.alerts.get_mut(&fingerprint) else { return };
         if record.changes.calm_at(&self.routing.flapping).is_some_and(|at| at <= now) {
             record.changes.settle();
+            if !record.fires() && record.acknowledgement.take().is_some() {
+                self.unsaved.acknowledgements.insert(fingerprint);
+            }
             self.unsaved.alerts.insert(fingerprint);
         }
         let is_orphan =

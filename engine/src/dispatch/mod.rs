@@ -91,7 +91,7 @@ pub enum Input {
         /// Its id.
         id: String,
     },
-    /// Somebody takes care of an alert: no repeats and no escalation until it resolves.
+    /// Somebody takes care of an alert: no repeats and no escalation until it resolves, or settles if it flaps.
     Acknowledge {
         /// The alert.
         fingerprint: Fingerprint,

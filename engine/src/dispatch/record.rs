@@ -129,6 +129,11 @@ impl Record {
         self.changes.flapping_since.is_some()
     }
 
+    /// Whether somebody may take care of it: it fires, or flaps and will fire again.
+    pub fn is_open(&self) -> bool {
+        self.fires() || self.is_flapping()
+    }
+
     pub fn is_experimental(&self) -> bool {
         self.labels.get("status").is_some_and(|status| status == "experimental")
     }

@@ -100,7 +100,7 @@ impl Dispatcher {
         outcome: &mut Outcome,
     ) -> Result<(), String> {
         let now = self.now;
-        let record = self.alerts.get_mut(&fingerprint).filter(|record| record.fires());
+        let record = self.alerts.get_mut(&fingerprint).filter(|record| record.is_open());
         let record = record.ok_or_else(|| no_such_alert(fingerprint))?;
         let by = text::bounded(by, BY_BYTES_MAX);
         let comment = text::bounded(comment, COMMENT_BYTES_MAX);
@@ -117,7 +117,7 @@ impl Dispatcher {
         by: &str,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
-        let record = self.alerts.get_mut(&fingerprint).filter(|record| record.fires());
+        let record = self.alerts.get_mut(&fingerprint).filter(|record| record.is_open());
         let record = record.ok_or_else(|| no_such_alert(fingerprint))?;
         let taken = record.acknowledgement.take();
         let taken = taken.ok_or_else(|| {
@@ -140,5 +140,5 @@ impl Dispatcher {
 }
 
 fn no_such_alert(fingerprint: Fingerprint) -> String {
-    format!("no alert {fingerprint} fires, expected the id of one that does")
+    format!("no alert {fingerprint} fires or flaps, expected the id of one that does")
 }

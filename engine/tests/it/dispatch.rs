@@ -3,6 +3,7 @@
 mod properties;
 mod scene;
 
+use tocsin_engine::dispatch::Table;
 use tocsin_engine::time::Timestamp;
 
 use scene::{Scene, check, routing, told};
@@ -227,7 +228,7 @@ fn a_silence_ends_early_when_it_is_expired_and_cannot_end_twice() {
     assert_eq!(scene.dispatcher.view(scene.now).silences.len(), 1);
     scene.run_until("6d");
     assert_eq!(scene.dispatcher.view(scene.now).silences.len(), 0);
-    assert!(scene.rows.keys().all(|(table, _)| *table != tocsin_engine::dispatch::Table::Silence));
+    assert!(scene.rows.keys().all(|(table, _)| *table != Table::Silence));
 }
 
 #[test]
@@ -424,6 +425,48 @@ fn an_alert_that_flaps_does_not_keep_others_from_escalation() {
         35m30s phone: escalation a/2 ~a/1
         until 40m
         ",
+    );
+}
+
+#[test]
+fn an_acknowledgement_holds_while_its_alert_flaps_and_ends_when_it_settles_as_resolved() {
+    let mut scene = check(
+        &format!("{ESCALATED}{FLAPPING}"),
+        "
+        0s fire a
+        30s chat: first a
+        1m resolve a
+        2m fire a
+        3m resolve a
+        4m fire a
+        5m30s chat: flapping ~a
+        6m ack a bob
+        7m resolve a
+        7m restart
+        8m fire a
+        40m30s chat: settled a
+        41m restart
+        2h resolve a
+        2h30s chat: all_resolved -a
+        3h fire a
+        3h30s chat: first a
+        3h1m resolve a
+        3h2m fire a
+        3h3m resolve a
+        3h5m30s chat: flapping ~a
+        3h6m ack a bob
+        until 3h10m
+        ",
+    );
+    let acknowledged =
+        |scene: &Scene| scene.rows.keys().filter(|(table, _)| *table == Table::Acknowledgement).count();
+    assert_eq!(acknowledged(&scene), 1);
+    scene.play("until 3h40m");
+    assert_eq!(acknowledged(&scene), 0);
+    scene.play("3h50m fire a\nuntil 4h10m");
+    assert_eq!(
+        scene.lines[6..],
+        ["3h35m30s chat: settled -a", "3h50m30s chat: first a", "4h5m30s phone: escalation a"]
     );
 }
 
