@@ -854,6 +854,25 @@ fn under_another_routing_what_was_escalated_is_not_escalated_again() {
 }
 
 #[test]
+fn a_route_below_may_take_off_escalation() {
+    let tree = format!(
+        "{ESCALATED}[[route.routes]]\nmatchers = ['alertname=\"a\"']\nescalate = []\n\
+         [[route.routes]]\nmatchers = ['alertname=\"b\"']"
+    );
+    check(
+        &tree,
+        "
+        0s fire a
+        0s fire b
+        30s chat: first a
+        30s chat: first b
+        15m30s phone: escalation b
+        until 20m
+        ",
+    );
+}
+
+#[test]
 fn an_experimental_alert_is_not_escalated_to_who_is_woken() {
     let scene = check(ESCALATED, "0s fire a status=experimental\n30s chat: first a\nuntil 2h");
     let decisions = scene.decisions("a");
@@ -956,16 +975,20 @@ fn what_is_wrong_with_a_routing_is_said_at_once() {
         [route]
         receiver = "chat"
         matchers = ['a="b"']
+        mute_time_intervals = ["night"]
         group_interval = "0s"
         [[route.routes]]
         receiver = "x"
         group_by = ["...", "a", "a", ""]
-        mute_time_intervals = ["night"]
+        mute_time_intervals = ["noon"]
         escalate = [{ after = "0s", receiver = "y" }]
         [[inhibit_rules]]
         source_matchers = []
         target_matchers = ['a="b"']
         equal = [""]
+        [[time_intervals]]
+        name = "night"
+        time_intervals = []
         [flapping]
         changes = 1
         calm = "0s"
@@ -976,12 +999,14 @@ fn what_is_wrong_with_a_routing_is_said_at_once() {
         [
             "dispatch.route.matchers has 1, expected none as the root takes every alert; put them into a \
              [[dispatch.route.routes]]",
+            "dispatch.route.mute_time_intervals has 1, expected none as the root is never muted and routes below do \
+             not take it over; put it into each [[dispatch.route.routes]] that it is for",
             "dispatch.route.group_interval is 0, expected a span longer than nothing, as \"5m\"",
             "dispatch.route.routes[0].receiver is \"x\", expected one of \"chat\", \"phone\", \"mute\", \"slow\"",
             "dispatch.route.routes[0].group_by[2] is \"a\", which is there already, expected it once",
             "dispatch.route.routes[0].group_by[3] is empty, expected the name of a label",
             "dispatch.route.routes[0].group_by has \"...\" and labels, expected \"...\" alone or labels alone",
-            "dispatch.route.routes[0].mute_time_intervals[0] is \"night\", expected none, as none is defined",
+            "dispatch.route.routes[0].mute_time_intervals[0] is \"noon\", expected one of \"night\"",
             "dispatch.route.routes[0].escalate[0].receiver is \"y\", expected one of \"chat\", \"phone\", \
              \"mute\", \"slow\"",
             "dispatch.route.routes[0].escalate[0].after is 0, expected a span longer than nothing, as \"5m\"",
@@ -1036,6 +1061,13 @@ fn a_muted_route_tells_when_its_time_comes_but_resolves_at_any_time() {
     );
     assert_eq!(scene.decisions("a")[2], "Muted chat: its route is muted at this time by \"night\"");
     assert_eq!(scene.decisions("a").len(), 5);
+}
+
+#[test]
+fn a_route_below_a_muted_one_is_not_muted() {
+    let tree = format!("{MUTED}")
+        .replace("repeat_interval = \"7d\"", "[[route.routes.routes]]\nmatchers = ['alertname=\"b\"']");
+    check(&tree, "0s fire a\n0s fire b\n30s chat: first b\nuntil 1h");
 }
 
 #[test]
