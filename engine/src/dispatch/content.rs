@@ -9,7 +9,7 @@ use tocsin_proto::pb::notification::Reason;
 use crate::time::Timestamp;
 
 use super::Dispatcher;
-use super::alert::Fingerprint;
+use super::alert::{Fingerprint, is_experimental};
 use super::decision::DecisionKind;
 use super::group::{Group, GroupId, Thread, Told};
 use super::record::Record;
@@ -162,7 +162,7 @@ impl Dispatcher {
             .or_else(|| {
                 let name = &receiver.name;
                 let reason = format!("its rule is experimental and {name} wakes people");
-                let is_kept_away = receiver.wakes && record.is_experimental();
+                let is_kept_away = receiver.wakes && is_experimental(&record.labels);
                 is_kept_away.then(|| hidden(DecisionKind::Experimental, name, reason))
             })
     }

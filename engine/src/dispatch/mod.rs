@@ -19,6 +19,7 @@
 //! - An alert that changes too often is told once as flapping and once when it has settled. While its route's receiver
 //!   knows that, it is told with others of its group, marked as flapping.
 //! - What a rate limit holds back is told once a token is there: one group as itself, several in one digest.
+//! - Alerts of experimental rules inhibit only those of such rules.
 //! - Routes have steps of escalation, which routes below inherit.
 //!
 //! Work for a change does not grow with the number of alerts: timers are a queue, sources of inhibition an index.

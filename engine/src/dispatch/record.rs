@@ -134,10 +134,6 @@ impl Record {
         self.fires() || self.is_flapping()
     }
 
-    pub fn is_experimental(&self) -> bool {
-        self.labels.get("status").is_some_and(|status| status == "experimental")
-    }
-
     /// Its name for people: `addr_flood on alice (peer_id=7)`.
     pub fn name(&self) -> String {
         let of = |label: &str| self.labels.get(label).map(String::as_str).filter(|value| !value.is_empty());

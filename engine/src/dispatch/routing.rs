@@ -79,7 +79,7 @@ pub struct Escalation {
 }
 
 /// While an alert that matches `source_matchers` fires, those that match `target_matchers` and have the same values of
-/// the labels `equal` are not sent.
+/// the labels `equal` are not sent. Alerts of experimental rules hide only those of such rules.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InhibitRule {

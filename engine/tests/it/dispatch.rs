@@ -293,6 +293,21 @@ fn alerts_that_match_both_sides_do_not_inhibit_each_other() {
     );
 }
 
+#[test]
+fn an_experimental_alert_inhibits_only_experimental_ones() {
+    check(
+        INHIBITED,
+        "
+        0s fire down severity=critical status=experimental
+        0s fire slow
+        0s fire odd status=experimental
+        30s chat: first down
+        30s chat: first slow
+        until 1h
+        ",
+    );
+}
+
 /// The phone is called when nobody acknowledges in a quarter of an hour, and again after an hour.
 const ESCALATED: &str = r#"
     [route]
