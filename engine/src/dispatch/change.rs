@@ -82,6 +82,7 @@ impl Dispatcher {
     }
 
     pub(super) fn reconcile(&mut self, firing: &BTreeSet<Fingerprint>) {
+        self.hear();
         let mut changed = Vec::new();
         for (fingerprint, record) in self.alerts.iter_mut().filter(|(_, record)| record.fires()) {
             let is_orphaned = !firing.contains(fingerprint);
@@ -93,6 +94,19 @@ impl Dispatcher {
         for fingerprint in changed {
             self.unsaved.alerts.insert(fingerprint);
             self.schedule_alert(fingerprint);
+        }
+    }
+
+    /// The engine has said what fires: what waited for that is due now.
+    fn hear(&mut self) {
+        let is_first = self.now < self.unheard_until;
+        self.unheard_until = self.unheard_until.min(self.now);
+        for id in std::mem::take(&mut self.unheard) {
+            if let Some(group) = self.groups.get_mut(&id).filter(|_| is_first) {
+                group.next_escalation_at = Some(self.now);
+                self.unsaved.next_flushes.insert(id.clone());
+                self.schedule_group(&id);
+            }
         }
     }
 

@@ -206,7 +206,7 @@ impl Dispatcher {
     /// The repeat interval elapsed, and somebody has still to take care.
     fn add_repeat(&self, content: &mut Content, settings: &Settings, thread: Option<&Thread>) {
         let elapsed_ms = thread.map_or(0, |thread| self.now.ms_since(thread.told_at));
-        if elapsed_ms < settings.repeat_interval_ms {
+        if elapsed_ms < settings.repeat_interval_ms || self.now < self.unheard_until {
             return;
         }
         let acknowledgements = content.firing.iter().map(|fingerprint| {
@@ -233,7 +233,8 @@ impl Dispatcher {
         receiver: &Receiver,
         muted_by: &[String],
     ) {
-        let Some(thread) = group.threads.get(&id.receiver) else { return };
+        let thread = group.threads.get(&id.receiver);
+        let Some(thread) = thread.filter(|_| self.unheard_until <= self.now) else { return };
         for (step, escalation) in self.routes.at(group.route).escalate.iter().enumerate() {
             if escalation.receiver != receiver.name {
                 continue;
@@ -272,15 +273,18 @@ impl Dispatcher {
         })
     }
 
-    /// When a step of escalation is due next.
-    pub(super) fn next_escalation_at(&self, id: &GroupId, group: &Group) -> Option<Timestamp> {
-        let thread = group.threads.get(&id.receiver)?;
+    /// When steps of escalation are due, and were.
+    pub(super) fn escalations<'a>(
+        &'a self,
+        id: &GroupId,
+        group: &'a Group,
+    ) -> impl Iterator<Item = Timestamp> + 'a {
         let steps = self.routes.at(group.route).escalate.iter().enumerate();
-        let due = steps.flat_map(|(step, escalation)| {
-            self.unattended(thread, step).map(move |(_, told)| due_at(told, escalation))
-        });
-        // What was due and hidden is looked at again with the group.
-        due.filter(|at| self.now < *at).min()
+        group.threads.get(&id.receiver).into_iter().flat_map(move |thread| {
+            steps.clone().flat_map(move |(step, escalation)| {
+                self.unattended(thread, step).map(move |(_, told)| due_at(told, escalation))
+            })
+        })
     }
 }
 

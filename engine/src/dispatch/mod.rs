@@ -75,7 +75,8 @@ pub enum Input {
     Changed(AlertChange),
     /// A newer value, summary and evidence of an alert that fires on; nothing is decided for it and nothing stored.
     Refreshed(AlertChange),
-    /// All alerts that the engine says fire now, after a restart or a reload. Those dispatch knows and the engine does
+    /// All alerts that the engine says fire now, after a restart or a reload. After a restart escalation and repeats wait
+    /// for it, at most [`UNHEARD_FOR_MS`]: what fired before may have resolved while nobody was there. Those dispatch knows and the engine does
     /// not are resolved if they do not fire again within [`ORPHANED_FOR_MS`].
     Reconciled(BTreeSet<Fingerprint>),
     /// Nothing happened; timers may be due.
@@ -112,6 +113,9 @@ pub enum Input {
 
 /// Alerts that only dispatch knows of are resolved after this time.
 pub const ORPHANED_FOR_MS: i64 = 300_000;
+
+/// Escalation and repeats wait no longer than this for the engine after a restart.
+pub const UNHEARD_FOR_MS: i64 = 120_000;
 
 /// What a step decided and what of it must be stored, all of it in one transaction.
 #[derive(Debug, Clone, Default)]
@@ -167,6 +171,10 @@ pub struct Dispatcher {
     timers: Timers,
     unsaved: Unsaved,
     now: Timestamp,
+    /// Neither escalation nor repeats before this: the engine has still to say what fires.
+    unheard_until: Timestamp,
+    /// Groups whose escalation waits for that.
+    unheard: BTreeSet<GroupId>,
 }
 
 impl Dispatcher {
@@ -185,6 +193,8 @@ impl Dispatcher {
             timers: Timers::default(),
             unsaved: Unsaved::default(),
             now: Timestamp::MIN,
+            unheard_until: Timestamp::MIN,
+            unheard: BTreeSet::new(),
         }
     }
 
@@ -198,6 +208,7 @@ impl Dispatcher {
     pub fn step(&mut self, now: Timestamp, input: Input) -> Outcome {
         let mut outcome = Outcome::default();
         if self.now == Timestamp::MIN {
+            self.unheard_until = self.unheard_until.min(now.plus_ms(UNHEARD_FOR_MS));
             self.mend_clock(now);
         }
         self.now = now.max(self.now);

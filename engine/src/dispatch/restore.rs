@@ -29,6 +29,8 @@ impl Dispatcher {
         dispatcher.silences = silences;
         dispatcher.buckets = buckets;
         dispatcher.alerts = alerts;
+        // Two minutes from the first step on, as there is no clock here.
+        dispatcher.unheard_until = Timestamp::MAX;
         let gone = dispatcher.restore_groups(groups, &mut notes);
         let fingerprints: Vec<Fingerprint> = dispatcher.alerts.keys().copied().collect();
         for fingerprint in &fingerprints {

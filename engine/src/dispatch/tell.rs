@@ -375,7 +375,13 @@ impl Dispatcher {
 
     /// Looks when a step of escalation is due next, after what was told or acknowledged has changed.
     pub(super) fn plan_escalation(&mut self, id: &GroupId) {
-        let at = self.groups.get(id).and_then(|group| self.next_escalation_at(id, group));
+        let Some(group) = self.groups.get(id) else { return self.schedule_group(id) };
+        // What was due and hidden is looked at again with the group.
+        let mut at = self.escalations(id, group).filter(|at| self.now < *at).min();
+        if self.now < self.unheard_until && self.escalations(id, group).any(|at| at <= self.now) {
+            at = Some(at.map_or(self.unheard_until, |at| at.min(self.unheard_until)));
+            self.unheard.insert(id.clone());
+        }
         if let Some(group) = self.groups.get_mut(id).filter(|group| group.next_escalation_at != at) {
             group.next_escalation_at = at;
             self.unsaved.next_flushes.insert(id.clone());

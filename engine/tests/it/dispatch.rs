@@ -728,6 +728,45 @@ fn receivers_that_want_no_resolves_get_none() {
 }
 
 #[test]
+fn after_a_restart_escalation_and_repeats_wait_for_the_engine() {
+    check(
+        ESCALATED,
+        "
+        0s fire a
+        0s fire b
+        30s chat: first a
+        30s chat: first b
+        10m away 5h
+        5h10m fire c since=-1h
+        5h10m chat: first c
+        5h11m resolve a
+        5h11m reconcile b c
+        5h11m phone: escalation b
+        5h15m chat: all_resolved -a
+        5h15m chat: repeat b
+        5h25m phone: escalation c
+        until 6h
+        ",
+    );
+}
+
+#[test]
+fn an_engine_that_says_nothing_does_not_hold_back_escalation_for_ever() {
+    check(
+        ESCALATED,
+        "
+        0s fire a
+        30s chat: first a
+        10m away 5h
+        5h12m phone: escalation a
+        5h13m reconcile a
+        5h15m chat: repeat a
+        until 6h
+        ",
+    );
+}
+
+#[test]
 fn alerts_the_engine_no_longer_knows_after_a_restart_are_resolved_after_a_while() {
     let scene = check(
         CHAT,

@@ -161,6 +161,12 @@ impl Scene {
                 assert_eq!(notes, [""; 0]);
                 return Outcome::default();
             }
+            "away" => {
+                self.now = self.now.plus_ms(span_ms(name));
+                let notes = self.restart(self.routing.clone());
+                assert_eq!(notes, [""; 0]);
+                return Outcome::default();
+            }
             "fire" => Input::Changed(self.change(name, AlertState::Firing, &options)),
             "resolve" => Input::Changed(self.change(name, AlertState::Resolved, &options)),
             "refresh" => Input::Refreshed(self.change(name, AlertState::Firing, &[("since", "known")])),
