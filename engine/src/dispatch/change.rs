@@ -18,6 +18,8 @@ use super::{Dispatcher, ORPHANED_FOR_MS, Outcome, text};
 
 /// How long a resolved alert is remembered.
 const REMEMBERED_FOR_MS: i64 = 3_600_000;
+/// How often it is noted that an alert is pending that is known as firing.
+const PENDING_EVERY_MS: i64 = 60_000;
 /// Resolved alerts that are remembered; the oldest are forgotten first.
 const REMEMBERED_MAX: usize = 10_000;
 
@@ -81,13 +83,21 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn reconcile(&mut self, firing: &BTreeSet<Fingerprint>) {
+    pub(super) fn reconcile(&mut self, firing: &BTreeSet<Fingerprint>, pending: &BTreeSet<Fingerprint>) {
         self.hear();
         let mut changed = Vec::new();
         for (fingerprint, record) in self.alerts.iter_mut().filter(|(_, record)| record.fires()) {
-            let is_orphaned = !firing.contains(fingerprint);
-            if is_orphaned != record.orphaned_at.is_some() {
-                record.orphaned_at = is_orphaned.then_some(self.now);
+            let since = record.orphaned_at;
+            let orphaned_at = match since {
+                _ if firing.contains(fingerprint) => None,
+                // Not each second: it is stored.
+                Some(at) if pending.contains(fingerprint) && at.plus_ms(PENDING_EVERY_MS) <= self.now => {
+                    Some(self.now)
+                }
+                _ => since.or(Some(self.now)),
+            };
+            if orphaned_at != since {
+                record.orphaned_at = orphaned_at;
                 changed.push(*fingerprint);
             }
         }

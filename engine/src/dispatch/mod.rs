@@ -77,8 +77,14 @@ pub enum Input {
     Refreshed(AlertChange),
     /// All alerts that the engine says fire now, after a restart or a reload. After a restart escalation and repeats wait
     /// for it, at most [`UNHEARD_FOR_MS`]: what fired before may have resolved while nobody was there. Those dispatch knows and the engine does
-    /// not are resolved if they do not fire again within [`ORPHANED_FOR_MS`].
-    Reconciled(BTreeSet<Fingerprint>),
+    /// not are resolved if they do not fire again within [`ORPHANED_FOR_MS`] since they were last said to be pending. To be
+    /// said again each second while [`Dispatcher::has_orphans`].
+    Reconciled {
+        /// Those that fire.
+        firing: BTreeSet<Fingerprint>,
+        /// Those that will fire if their conditions hold on.
+        pending: BTreeSet<Fingerprint>,
+    },
     /// Nothing happened; timers may be due.
     Tick,
     /// A new silence, or a changed one if the id is known. The id is the caller's: dispatch draws no random number.
@@ -240,7 +246,7 @@ impl Dispatcher {
                 AlertState::Resolved => self.resolve(&change, outcome),
             },
             Input::Refreshed(change) => self.refresh(change, outcome),
-            Input::Reconciled(firing) => self.reconcile(&firing),
+            Input::Reconciled { firing, pending } => self.reconcile(&firing, &pending),
             Input::Tick => {}
             Input::Silence { id, draft } => {
                 is_met = self.silence(id, draft).map(|id| outcome.silence = Some(id))
@@ -259,6 +265,11 @@ impl Dispatcher {
     /// When a timer is due next; a `Tick` before that changes nothing.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.timers.next()
+    }
+
+    /// Whether it knows alerts as firing that the engine did not say to fire.
+    pub fn has_orphans(&self) -> bool {
+        self.alerts.values().any(|record| record.fires() && record.orphaned_at.is_some())
     }
 
     /// Everything it knows, for interfaces. Times of silences and mutes are those of `now`.

@@ -46,7 +46,7 @@ pub(super) struct Record {
     pub limit: Option<f64>,
     #[serde(with = "stored::evidence")]
     pub evidence: Evidence,
-    /// Since when the engine says that it does not fire.
+    /// Since when the engine says neither that it fires nor that it is pending, give or take a minute.
     pub orphaned_at: Option<Timestamp>,
     pub changes: Changes,
     /// The groups it is in.

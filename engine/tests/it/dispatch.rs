@@ -793,6 +793,31 @@ fn alerts_the_engine_no_longer_knows_after_a_restart_are_resolved_after_a_while(
 }
 
 #[test]
+fn an_alert_that_is_pending_after_a_restart_is_resolved_only_when_it_is_no_longer() {
+    let pending: String = (2..12).map(|minute| format!("{minute}m reconcile ?a/1 ?a/2\n")).collect();
+    check(
+        CHAT,
+        &format!(
+            "
+            0s fire a/1
+            0s fire a/2
+            30s chat: first a/1 a/2
+            1m restart
+            1m reconcile ?a/1 ?a/2
+            {pending}
+            11m30s reconcile ?a/2
+            12m fire a/2
+            12m reconcile a/2
+            20m30s chat: some_resolved a/2 -a/1
+            20m45s resolve a/2
+            25m30s chat: all_resolved -a/2
+            until 1h
+            "
+        ),
+    );
+}
+
+#[test]
 fn an_alert_that_the_engine_knows_after_all_fires_again() {
     check(
         CHAT,

@@ -149,7 +149,8 @@ impl Run {
         self.note(&outcome);
         let alerts = self.scene.dispatcher.view(self.scene.now).alerts;
         let firing = alerts.iter().filter(|alert| alert.ends_at.is_none());
-        let outcome = self.scene.step(Input::Reconciled(firing.map(|alert| alert.fingerprint).collect()));
+        let firing = firing.map(|alert| alert.fingerprint).collect();
+        let outcome = self.scene.step(Input::Reconciled { firing, pending: Default::default() });
         self.note(&outcome);
     }
 
