@@ -248,6 +248,35 @@ fn a_silence_that_cannot_be_changed_in_place_is_replaced() {
     assert_eq!(view.alerts.iter().flat_map(|alert| &alert.silenced_by).collect::<Vec<_>>(), [&id]);
 }
 
+#[test]
+fn replacements_at_the_same_instant_have_ids_of_their_own() {
+    let mut scene = check(CHAT, "0s silence s1 alertname=a until=1h\nuntil 1m");
+    let first = scene.input("silence s1 alertname=b until=2h").silence.expect("made");
+    let second = scene.input("silence s1 alertname=c until=2h").silence.expect("made");
+    assert_ne!(first, second);
+    scene.input("fire b");
+    scene.input("fire c");
+    let view = scene.dispatcher.view(scene.now);
+    let mut silenced: Vec<&String> = view.alerts.iter().flat_map(|alert| &alert.silenced_by).collect();
+    silenced.sort();
+    let mut made = [&first, &second];
+    made.sort();
+    assert_eq!(silenced, made);
+}
+
+#[test]
+fn there_is_an_end_of_silences_also_for_replacements() {
+    let mut scene = Scene::new(CHAT);
+    for number in 0..10_000 {
+        scene.input(&format!("silence s{number} alertname=a until=1h"));
+    }
+    let refused = "there are 10000 silences, expected fewer; expired ones go after some days";
+    assert_eq!(scene.refused("silence s alertname=a until=1h"), refused);
+    assert_eq!(scene.refused("silence s1 alertname=b until=1h"), refused);
+    // What is refused changes nothing, and what needs no room is not refused.
+    assert_eq!(scene.input("silence s1 alertname=a until=2h").silence.as_deref(), Some("s1"));
+}
+
 /// Criticals hide warnings of their node.
 const INHIBITED: &str = r#"
     [route]
