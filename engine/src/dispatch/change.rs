@@ -76,9 +76,11 @@ impl Dispatcher {
 
     pub(super) fn resolve(&mut self, change: &AlertChange, outcome: &mut Outcome) {
         let fingerprint = change.fingerprint();
-        let Some(record) = self.alerts.get(&fingerprint).filter(|record| record.fires()) else { return };
+        let Some(record) = self.alerts.get_mut(&fingerprint).filter(|record| record.fires()) else { return };
         let is_this_episode = change.starts_at == record.known_as || record.known_as <= change.at;
         if is_this_episode {
+            // The engine knows of it after all.
+            record.orphaned_at = None;
             self.end(fingerprint, change.at, "it no longer holds", outcome);
         }
     }
@@ -221,7 +223,7 @@ impl Dispatcher {
         let is_orphan =
             record.fires() && record.orphaned_at.is_some_and(|at| at.plus_ms(ORPHANED_FOR_MS) <= now);
         if is_orphan {
-            self.end(fingerprint, now, "the engine no longer knows it after a restart", outcome);
+            self.end(fingerprint, now, "the engine no longer knows it since a restart or a reload", outcome);
         } else if self.is_done(fingerprint) && self.forget_at(fingerprint) <= now {
             return self.forget(fingerprint);
         }

@@ -85,6 +85,12 @@ impl Content {
         reasons.into_iter().find(|(holds, _)| *holds).map(|(_, reason)| reason)
     }
 
+    /// All that the receiver is told of.
+    pub fn all(&self) -> BTreeSet<Fingerprint> {
+        let lists = [&self.firing, &self.resolved, &self.flapping, &self.settled];
+        lists.into_iter().flatten().copied().collect()
+    }
+
     /// Whether the receiver knows of it no more. Lists are in order of fingerprints.
     fn ends(&self, fingerprint: Fingerprint) -> bool {
         let lists = [&self.resolved, &self.lapsed, &self.settled];

@@ -179,14 +179,14 @@ impl Dispatcher {
         let is_orphan = |fingerprint: &Fingerprint| {
             self.alerts.get(fingerprint).is_some_and(|record| !record.fires() && record.orphaned_at.is_some())
         };
-        let after_restart = match content.resolved.iter().any(is_orphan) {
-            true => "; the engine no longer knows of some after a restart",
+        let lost = match content.resolved.iter().any(is_orphan) {
+            true => "; the engine no longer knows of some since a restart or a reload",
             false => "",
         };
         match reason {
-            Reason::AllResolved => format!("all alerts resolved{after_restart}"),
+            Reason::AllResolved => format!("all alerts resolved{lost}"),
             _ => format!(
-                "{} resolved, {} on{after_restart}",
+                "{} resolved, {} on{lost}",
                 text::count(content.resolved.len(), "alert"),
                 match content.firing.len() {
                     1 => "1 fires".to_string(),
@@ -208,7 +208,7 @@ impl Dispatcher {
     fn flapping_text(&self, content: &Content) -> String {
         let flapping = &self.routing.flapping;
         format!(
-            "changed {} times within {}, and nothing more is sent of it until it has not changed for {}: {}",
+            "changed {} times within {}, and changes are not sent until there was none for {}: {}",
             flapping.changes,
             text::span(flapping.within.millis()),
             text::span(flapping.calm.millis()),

@@ -109,7 +109,7 @@ impl Dispatcher {
         let said = if comment.is_empty() { String::new() } else { format!(": {comment}") };
         let reason = format!("acknowledged by {by}{said}");
         record.acknowledgement = Some(Acknowledgement { by, comment, at: now });
-        self.note_acknowledgement(fingerprint, reason, outcome);
+        self.note_acknowledgement(fingerprint, DecisionKind::Acknowledged, reason, outcome);
         Ok(())
     }
 
@@ -127,13 +127,19 @@ impl Dispatcher {
         })?;
         let by = text::bounded(by, CREATED_BY_BYTES_MAX);
         let reason = format!("{by} took back the acknowledgement by {}", taken.by);
-        self.note_acknowledgement(fingerprint, reason, outcome);
+        self.note_acknowledgement(fingerprint, DecisionKind::Unacknowledged, reason, outcome);
         Ok(())
     }
 
-    fn note_acknowledgement(&mut self, fingerprint: Fingerprint, reason: String, outcome: &mut Outcome) {
+    fn note_acknowledgement(
+        &mut self,
+        fingerprint: Fingerprint,
+        kind: DecisionKind,
+        reason: String,
+        outcome: &mut Outcome,
+    ) {
         self.unsaved.acknowledgements.insert(fingerprint);
-        self.decide(fingerprint, DecisionKind::Acknowledged, reason, outcome);
+        self.decide(fingerprint, kind, reason, outcome);
         let memberships = self.alerts.get(&fingerprint).map(|record| record.memberships.clone());
         for membership in memberships.unwrap_or_default() {
             self.plan_escalation(&membership.group);

@@ -149,9 +149,9 @@ impl Dispatcher {
             limit_text(receiver),
             at.unwrap_or(self.now)
         );
-        for listed in [&content.firing, &content.resolved].into_iter().flatten() {
+        for fingerprint in content.all() {
             let (kind, subject) = (DecisionKind::RateLimited, since.to_string());
-            let remark = Remark { fingerprint: *listed, kind, subject, reason: reason.clone() };
+            let remark = Remark { fingerprint, kind, subject, reason: reason.clone() };
             self.say(id, &receiver.name, remark, None, outcome);
         }
     }
@@ -194,13 +194,7 @@ impl Dispatcher {
         notification: &Notification,
         outcome: &mut Outcome,
     ) {
-        let all: BTreeSet<Fingerprint> =
-            [&content.firing, &content.resolved, &content.flapping, &content.settled]
-                .into_iter()
-                .flatten()
-                .copied()
-                .collect();
-        for fingerprint in all {
+        for fingerprint in content.all() {
             let kind = if content.escalated.binary_search(&fingerprint).is_ok() {
                 DecisionKind::Escalated
             } else if content.flapping.binary_search(&fingerprint).is_ok() {

@@ -554,6 +554,8 @@ fn an_acknowledgement_ends_with_its_episode_and_can_be_taken_back() {
         until 30m
         ",
     );
+    let taken = "Unacknowledged: bob took back the acknowledgement by bob".to_string();
+    assert!(scene.decisions("a").contains(&taken), "{scene:?}");
     assert!(scene.refused("unack a bob").ends_with("expected one that somebody acknowledged"));
     assert!(scene.refused("ack b bob").ends_with("expected the id of one that does"));
 }
@@ -604,7 +606,12 @@ fn an_alert_that_flaps_is_told_once_and_once_more_when_it_settled() {
         ",
     );
     let text = &scene.notifications[1].reason_text;
-    assert!(text.contains("changed 4 times within 1h, and nothing more is sent of it until"), "{text}");
+    assert!(
+        text.contains(
+            "changed 4 times within 1h, and changes are not sent until there was none for 30m: a on n"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
@@ -661,6 +668,24 @@ fn a_flapping_alert_that_nobody_was_told_of_is_told_when_it_fires() {
     );
 }
 
+#[test]
+fn an_orphan_that_the_engine_resolves_itself_is_not_said_to_be_lost() {
+    let scene = check(
+        CHAT,
+        "
+        0s fire a
+        30s chat: first a
+        1m restart
+        1m reconcile
+        2m resolve a
+        3m fire a since=-3m
+        5m30s chat: all_resolved -a
+        until 1h
+        ",
+    );
+    assert_eq!(scene.notifications[1].reason_text, "route {} -> chat: all alerts resolved");
+}
+
 /// Two notifications at once, and one more every ten minutes.
 const SLOW: &str = r#"
     [route]
@@ -700,6 +725,28 @@ fn what_a_rate_limit_holds_back_is_told_in_one_digest_and_nothing_is_lost() {
     // What the digest told is known: its resolve follows.
     let lines = told(SLOW, "0s fire a\n0s fire b\n0s fire c\n0s fire d\n12m resolve d\nuntil 1h");
     assert_eq!(lines[2..], ["10m30s slow: digest c d", "20m30s slow: all_resolved -d"]);
+}
+
+#[test]
+fn that_an_alert_flaps_is_said_to_be_held_back_too() {
+    let scene = check(
+        &format!("{SLOW}{FLAPPING}"),
+        "
+        0s fire a
+        0s fire b
+        30s slow: first a
+        30s slow: first b
+        1m resolve a
+        2m fire a
+        3m resolve a
+        10m30s slow: flapping ~a
+        until 11m
+        ",
+    );
+    assert!(
+        scene.decisions("a").iter().any(|decision| decision.starts_with("RateLimited slow: ")),
+        "{scene:?}"
+    );
 }
 
 #[test]
@@ -815,10 +862,10 @@ fn alerts_the_engine_no_longer_knows_after_a_restart_are_resolved_after_a_while(
     let resolved = decisions.iter().find(|decision| decision.starts_with("Resolved"));
     assert_eq!(
         resolved.map(String::as_str),
-        Some("Resolved: resolved after 6m: the engine no longer knows it after a restart")
+        Some("Resolved: resolved after 6m: the engine no longer knows it since a restart or a reload")
     );
     let text = &scene.notifications[1].reason_text;
-    assert!(text.ends_with("; the engine no longer knows of some after a restart"), "{text}");
+    assert!(text.ends_with("; the engine no longer knows of some since a restart or a reload"), "{text}");
 }
 
 #[test]

@@ -519,12 +519,12 @@ fn is_suppression(kind: DecisionKind) -> bool {
         | DecisionKind::RateLimited
         | DecisionKind::Flapping
         | DecisionKind::Acknowledged
-        | DecisionKind::Experimental
-        | DecisionKind::Unrouted => true,
+        | DecisionKind::Experimental => true,
         DecisionKind::Fired
         | DecisionKind::Resolved
         | DecisionKind::Grouped
         | DecisionKind::Notified
+        | DecisionKind::Unacknowledged
         | DecisionKind::Escalated => false,
     }
 }
