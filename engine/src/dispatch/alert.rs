@@ -11,6 +11,11 @@ use crate::time::Timestamp;
 /// Names and values.
 pub type Labels = BTreeMap<String, String>;
 
+/// Whether the rule of an alert with these labels is experimental.
+pub(super) fn is_experimental(labels: &Labels) -> bool {
+    labels.get("status").is_some_and(|status| status == "experimental")
+}
+
 /// Alertmanager's fingerprint of labels; prints as 16 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u64);

@@ -18,6 +18,8 @@ use super::{Dispatcher, ORPHANED_FOR_MS, Outcome, text};
 
 /// How long a resolved alert is remembered.
 const REMEMBERED_FOR_MS: i64 = 3_600_000;
+/// How often it is noted that an alert is pending that is known as firing.
+const PENDING_EVERY_MS: i64 = 60_000;
 /// Resolved alerts that are remembered; the oldest are forgotten first.
 const REMEMBERED_MAX: usize = 10_000;
 
@@ -74,19 +76,30 @@ impl Dispatcher {
 
     pub(super) fn resolve(&mut self, change: &AlertChange, outcome: &mut Outcome) {
         let fingerprint = change.fingerprint();
-        let Some(record) = self.alerts.get(&fingerprint).filter(|record| record.fires()) else { return };
+        let Some(record) = self.alerts.get_mut(&fingerprint).filter(|record| record.fires()) else { return };
         let is_this_episode = change.starts_at == record.known_as || record.known_as <= change.at;
         if is_this_episode {
+            // The engine knows of it after all.
+            record.orphaned_at = None;
             self.end(fingerprint, change.at, "it no longer holds", outcome);
         }
     }
 
-    pub(super) fn reconcile(&mut self, firing: &BTreeSet<Fingerprint>) {
+    pub(super) fn reconcile(&mut self, firing: &BTreeSet<Fingerprint>, pending: &BTreeSet<Fingerprint>) {
+        self.hear();
         let mut changed = Vec::new();
         for (fingerprint, record) in self.alerts.iter_mut().filter(|(_, record)| record.fires()) {
-            let is_orphaned = !firing.contains(fingerprint);
-            if is_orphaned != record.orphaned_at.is_some() {
-                record.orphaned_at = is_orphaned.then_some(self.now);
+            let since = record.orphaned_at;
+            let orphaned_at = match since {
+                _ if firing.contains(fingerprint) => None,
+                // Not each second: it is stored.
+                Some(at) if pending.contains(fingerprint) && at.plus_ms(PENDING_EVERY_MS) <= self.now => {
+                    Some(self.now)
+                }
+                _ => since.or(Some(self.now)),
+            };
+            if orphaned_at != since {
+                record.orphaned_at = orphaned_at;
                 changed.push(*fingerprint);
             }
         }
@@ -96,11 +109,28 @@ impl Dispatcher {
         }
     }
 
+    /// The engine has said what fires: what waited for that is due now.
+    fn hear(&mut self) {
+        let is_first = self.now < self.unheard_until;
+        self.unheard_until = self.unheard_until.min(self.now);
+        for id in std::mem::take(&mut self.unheard) {
+            if let Some(group) = self.groups.get_mut(&id).filter(|_| is_first) {
+                group.next_escalation_at = Some(self.now);
+                self.unsaved.next_flushes.insert(id.clone());
+                self.schedule_group(&id);
+            }
+        }
+    }
+
     /// An episode begins.
     fn begin(&mut self, fingerprint: Fingerprint, outcome: &mut Outcome) {
         self.match_silences(fingerprint);
         let Some(record) = self.alerts.get_mut(&fingerprint) else { return };
         record.changes.note(self.now, &self.routing.flapping);
+        if record.acknowledgement.is_some() {
+            // It is stored with the episode.
+            self.unsaved.acknowledgements.insert(fingerprint);
+        }
         self.inhibition.add(fingerprint, &record.labels);
         let summary = record.annotations.get("summary").cloned().unwrap_or_else(|| record.name());
         let measured = record.value.map(|value| format!("; measured {value}")).unwrap_or_default();
@@ -118,7 +148,8 @@ impl Dispatcher {
         record.updated_at = self.now;
         record.changes.note(self.now, &self.routing.flapping);
         self.inhibition.remove(fingerprint, &record.labels);
-        if record.acknowledgement.take().is_some() {
+        // Who takes care of an alert that flaps does so until it settles.
+        if !record.is_flapping() && record.acknowledgement.take().is_some() {
             self.unsaved.acknowledgements.insert(fingerprint);
         }
         let lasted = text::span(ends_at.ms_since(record.starts_at));
@@ -184,12 +215,15 @@ impl Dispatcher {
         let Some(record) = self.alerts.get_mut(&fingerprint) else { return };
         if record.changes.calm_at(&self.routing.flapping).is_some_and(|at| at <= now) {
             record.changes.settle();
+            if !record.fires() && record.acknowledgement.take().is_some() {
+                self.unsaved.acknowledgements.insert(fingerprint);
+            }
             self.unsaved.alerts.insert(fingerprint);
         }
         let is_orphan =
             record.fires() && record.orphaned_at.is_some_and(|at| at.plus_ms(ORPHANED_FOR_MS) <= now);
         if is_orphan {
-            self.end(fingerprint, now, "the engine no longer knows it after a restart", outcome);
+            self.end(fingerprint, now, "the engine no longer knows it since a restart or a reload", outcome);
         } else if self.is_done(fingerprint) && self.forget_at(fingerprint) <= now {
             return self.forget(fingerprint);
         }

@@ -9,7 +9,7 @@ use tocsin_proto::pb::notification::Reason;
 use crate::time::Timestamp;
 
 use super::Dispatcher;
-use super::alert::Fingerprint;
+use super::alert::{Fingerprint, is_experimental};
 use super::decision::DecisionKind;
 use super::group::{Group, GroupId, Thread, Told};
 use super::record::Record;
@@ -33,8 +33,8 @@ pub(super) struct Content {
     pub settled: Vec<Fingerprint>,
     /// What nobody acknowledged in time.
     pub escalated: Vec<Fingerprint>,
-    /// Steps of escalation that tell it.
-    pub steps: Vec<usize>,
+    /// Steps of escalation that tell them.
+    pub steps: Vec<(usize, Fingerprint)>,
     /// What the receiver may forget without being told.
     pub lapsed: Vec<Fingerprint>,
     /// Whether it is time to tell the same again.
@@ -83,6 +83,12 @@ impl Content {
             (self.is_repeat, Reason::RepeatInterval),
         ];
         reasons.into_iter().find(|(holds, _)| *holds).map(|(_, reason)| reason)
+    }
+
+    /// All that the receiver is told of.
+    pub fn all(&self) -> BTreeSet<Fingerprint> {
+        let lists = [&self.firing, &self.resolved, &self.flapping, &self.settled];
+        lists.into_iter().flatten().copied().collect()
     }
 
     /// Whether the receiver knows of it no more. Lists are in order of fingerprints.
@@ -162,7 +168,7 @@ impl Dispatcher {
             .or_else(|| {
                 let name = &receiver.name;
                 let reason = format!("its rule is experimental and {name} wakes people");
-                let is_kept_away = receiver.wakes && record.is_experimental();
+                let is_kept_away = receiver.wakes && is_experimental(&record.labels);
                 is_kept_away.then(|| hidden(DecisionKind::Experimental, name, reason))
             })
     }
@@ -206,7 +212,7 @@ impl Dispatcher {
     /// The repeat interval elapsed, and somebody has still to take care.
     fn add_repeat(&self, content: &mut Content, settings: &Settings, thread: Option<&Thread>) {
         let elapsed_ms = thread.map_or(0, |thread| self.now.ms_since(thread.told_at));
-        if elapsed_ms < settings.repeat_interval_ms {
+        if elapsed_ms < settings.repeat_interval_ms || self.now < self.unheard_until {
             return;
         }
         let acknowledgements = content.firing.iter().map(|fingerprint| {
@@ -233,25 +239,24 @@ impl Dispatcher {
         receiver: &Receiver,
         muted_by: &[String],
     ) {
-        let Some(thread) = group.threads.get(&id.receiver) else { return };
+        let thread = group.threads.get(&id.receiver);
+        let Some(thread) = thread.filter(|_| self.unheard_until <= self.now) else { return };
         for (step, escalation) in self.routes.at(group.route).escalate.iter().enumerate() {
-            if escalation.receiver != receiver.name || self.is_escalated(thread, step) {
+            if escalation.receiver != receiver.name {
                 continue;
             }
-            let mut unattended: Vec<(Fingerprint, &Told)> = self.unattended(thread).collect();
-            unattended.retain(|(fingerprint, told)| {
-                let hidden = self.hidden(*fingerprint, &self.alerts[fingerprint], receiver, muted_by);
-                let is_hidden = hidden.is_some();
-                content.hidden.extend(hidden.filter(|_| due_at(told, escalation) <= self.now));
-                !is_hidden
-            });
-            if !unattended.iter().any(|(_, told)| due_at(told, escalation) <= self.now) {
-                continue;
+            for (fingerprint, told) in self.unattended(thread, step) {
+                if self.now < due_at(told, escalation) {
+                    continue;
+                }
+                match self.hidden(fingerprint, &self.alerts[&fingerprint], receiver, muted_by) {
+                    Some(hidden) => content.hidden.push(hidden),
+                    None => content.steps.push((step, fingerprint)),
+                }
             }
-            content.steps.push(step);
-            content.escalated.extend(unattended.into_iter().map(|(fingerprint, _)| fingerprint));
         }
-        let escalated: BTreeSet<Fingerprint> = content.escalated.drain(..).collect();
+        let escalated: BTreeSet<Fingerprint> =
+            content.steps.iter().map(|(_, fingerprint)| *fingerprint).collect();
         for list in [&mut content.resolved, &mut content.lapsed] {
             list.retain(|fingerprint| !escalated.contains(fingerprint));
         }
@@ -260,36 +265,32 @@ impl Dispatcher {
         content.escalated.extend(escalated);
     }
 
-    /// Whether the step told of something that nobody has acknowledged and that has not resolved.
-    fn is_escalated(&self, thread: &Thread, step: usize) -> bool {
-        let escalated = thread.escalated.get(&step);
-        escalated.into_iter().flatten().any(|(fingerprint, starts_at)| {
-            let Some(told) = thread.told.get(fingerprint) else { return false };
-            let Some(record) = self.alerts.get(fingerprint) else { return false };
-            let is_same = told.starts_at == *starts_at && record.starts_at == *starts_at && record.fires();
-            told.is_flapping || (is_same && record.acknowledgement.is_none())
-        })
-    }
-
-    /// Alerts that were told, fire, and are acknowledged by nobody.
-    fn unattended<'a>(&'a self, thread: &'a Thread) -> impl Iterator<Item = (Fingerprint, &'a Told)> {
-        thread.told.iter().filter_map(|(fingerprint, told)| {
+    /// Alerts that were told, fire, are acknowledged by nobody, and were not told by the step yet.
+    fn unattended<'a>(
+        &'a self,
+        thread: &'a Thread,
+        step: usize,
+    ) -> impl Iterator<Item = (Fingerprint, &'a Told)> {
+        let untold = thread.told.iter().filter(move |(_, told)| !told.steps.contains(&step));
+        untold.filter_map(|(fingerprint, told)| {
             let record = self.alerts.get(fingerprint)?;
             let is_told = told.is_flapping || told.starts_at == record.starts_at;
             (is_told && record.fires() && record.acknowledgement.is_none()).then_some((*fingerprint, told))
         })
     }
 
-    /// When a step of escalation is due next.
-    pub(super) fn next_escalation_at(&self, id: &GroupId, group: &Group) -> Option<Timestamp> {
-        let thread = group.threads.get(&id.receiver)?;
+    /// When steps of escalation are due, and were.
+    pub(super) fn escalations<'a>(
+        &'a self,
+        id: &GroupId,
+        group: &'a Group,
+    ) -> impl Iterator<Item = Timestamp> + 'a {
         let steps = self.routes.at(group.route).escalate.iter().enumerate();
-        let open = steps.filter(|(step, _)| !self.is_escalated(thread, *step));
-        let due = open.flat_map(|(_, escalation)| {
-            self.unattended(thread).map(move |(_, told)| due_at(told, escalation))
-        });
-        // What was due and hidden is looked at again with the group.
-        due.filter(|at| self.now < *at).min()
+        group.threads.get(&id.receiver).into_iter().flat_map(move |thread| {
+            steps.clone().flat_map(move |(step, escalation)| {
+                self.unattended(thread, step).map(move |(_, told)| due_at(told, escalation))
+            })
+        })
     }
 }
 

@@ -46,12 +46,12 @@ pub enum DecisionKind {
     Flapping,
     /// Somebody takes care of it.
     Acknowledged,
+    /// Somebody takes care of it no longer.
+    Unacknowledged,
     /// Nobody took care of it in time.
     Escalated,
     /// Its rule is experimental and the receiver wakes people.
     Experimental,
-    /// No route takes it.
-    Unrouted,
 }
 
 impl DecisionKind {
@@ -68,9 +68,9 @@ impl DecisionKind {
             DecisionKind::RateLimited => "rate_limited",
             DecisionKind::Flapping => "flapping",
             DecisionKind::Acknowledged => "acknowledged",
+            DecisionKind::Unacknowledged => "unacknowledged",
             DecisionKind::Escalated => "escalated",
             DecisionKind::Experimental => "experimental",
-            DecisionKind::Unrouted => "unrouted",
         }
     }
 }

@@ -54,8 +54,6 @@ pub(super) struct Thread {
     pub told_at: Timestamp,
     /// Alerts that are firing, or flapping, as far as the receiver knows.
     pub told: BTreeMap<Fingerprint, Told>,
-    /// Alerts that each step of escalation told; only with the route's receiver.
-    pub escalated: BTreeMap<usize, BTreeMap<Fingerprint, Timestamp>>,
 }
 
 /// What a receiver knows of an alert.
@@ -67,6 +65,8 @@ pub(super) struct Told {
     pub at: Timestamp,
     /// Told that its changes are not told.
     pub is_flapping: bool,
+    /// Steps of escalation that told it; only with the route's receiver.
+    pub steps: BTreeSet<usize>,
 }
 
 impl Group {
@@ -96,6 +96,6 @@ impl Group {
 impl Thread {
     /// One with nothing told yet.
     pub fn new(id: String, number: u32, told_at: Timestamp) -> Self {
-        Thread { id, number, told_at, told: BTreeMap::new(), escalated: BTreeMap::new() }
+        Thread { id, number, told_at, told: BTreeMap::new() }
     }
 }

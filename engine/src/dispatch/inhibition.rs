@@ -1,15 +1,25 @@
 //! Which alerts hide which: an index over the firing sources, so that a target is looked up and not compared with all.
+//!
+//! An alert of an experimental rule hides only others of such rules: a rule that may be wrong keeps nobody asleep.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::alert::{Fingerprint, Labels};
+use super::alert::{Fingerprint, Labels, is_experimental};
 use super::matcher::all_match;
 use super::routing::InhibitRule;
 
 /// The firing sources of each rule.
 #[derive(Debug, Clone)]
 pub(super) struct Inhibition {
-    rules: Vec<(InhibitRule, BTreeMap<Vec<String>, Sources>)>,
+    rules: Vec<(InhibitRule, BTreeMap<Key, Sources>)>,
+}
+
+/// What sources are looked up by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    is_experimental: bool,
+    /// Of the labels that must be equal.
+    values: Vec<String>,
 }
 
 /// Firing sources with the same values of the equal labels.
@@ -29,7 +39,7 @@ impl Inhibition {
     pub fn add(&mut self, fingerprint: Fingerprint, labels: &Labels) {
         for (rule, sources) in &mut self.rules {
             if all_match(&rule.source_matchers, labels) {
-                let sources = sources.entry(values(rule, labels)).or_default();
+                let sources = sources.entry(Key::of(rule, labels)).or_default();
                 let is_two_sided = all_match(&rule.target_matchers, labels);
                 let side = if is_two_sided { &mut sources.two_sided } else { &mut sources.one_sided };
                 side.insert(fingerprint);
@@ -41,7 +51,7 @@ impl Inhibition {
     pub fn remove(&mut self, fingerprint: Fingerprint, labels: &Labels) {
         for (rule, sources) in &mut self.rules {
             if all_match(&rule.source_matchers, labels) {
-                let key = values(rule, labels);
+                let key = Key::of(rule, labels);
                 let Some(found) = sources.get_mut(&key) else { continue };
                 found.one_sided.remove(&fingerprint);
                 found.two_sided.remove(&fingerprint);
@@ -60,18 +70,21 @@ impl Inhibition {
             .filter(|(rule, sources)| !sources.is_empty() && all_match(&rule.target_matchers, labels))
             .flat_map(move |(rule, sources)| {
                 let is_two_sided = all_match(&rule.source_matchers, labels);
-                let found = sources.get(&values(rule, labels));
-                let two_sided = found.filter(|_| !is_two_sided).map(|found| &found.two_sided);
-                found
-                    .into_iter()
-                    .flat_map(|found| &found.one_sided)
-                    .chain(two_sided.into_iter().flatten())
-                    .copied()
+                let own = Key::of(rule, labels);
+                let experimental = own.is_experimental.then(|| sources.get(&own)).flatten();
+                let stable = sources.get(&Key { is_experimental: false, ..own });
+                [stable, experimental].into_iter().flatten().flat_map(move |found| {
+                    let two_sided = (!is_two_sided).then_some(&found.two_sided);
+                    found.one_sided.iter().chain(two_sided.into_iter().flatten()).copied()
+                })
             })
     }
 }
 
-/// Values of the labels that must be equal; a missing label is empty.
-fn values(rule: &InhibitRule, labels: &Labels) -> Vec<String> {
-    rule.equal.iter().map(|name| labels.get(name).cloned().unwrap_or_default()).collect()
+impl Key {
+    /// A missing label is empty.
+    fn of(rule: &InhibitRule, labels: &Labels) -> Key {
+        let values = rule.equal.iter().map(|name| labels.get(name).cloned().unwrap_or_default()).collect();
+        Key { is_experimental: is_experimental(labels), values }
+    }
 }

@@ -76,7 +76,11 @@ impl Dispatcher {
         let resolved =
             others.filter_map(|fingerprint| self.listed_as_resolved(group, receiver, *fingerprint));
         let mut listed: Vec<Listed> = firing.chain(resolved).collect();
-        let is_known = |alert: &Listed| content.new.binary_search(&alert.fingerprint).is_err();
+        let is_known = |alert: &Listed| {
+            [&content.new, &content.escalated]
+                .iter()
+                .all(|news| news.binary_search(&alert.fingerprint).is_err())
+        };
         listed.sort_by(|a, b| {
             let rank = |alert: &Listed| (alert.ends_at.is_some(), is_known(alert));
             let labels = |alert: &Listed| self.alerts.get(&alert.fingerprint).map(|record| &record.labels);
@@ -175,14 +179,14 @@ impl Dispatcher {
         let is_orphan = |fingerprint: &Fingerprint| {
             self.alerts.get(fingerprint).is_some_and(|record| !record.fires() && record.orphaned_at.is_some())
         };
-        let after_restart = match content.resolved.iter().any(is_orphan) {
-            true => "; the engine no longer knows of some after a restart",
+        let lost = match content.resolved.iter().any(is_orphan) {
+            true => "; the engine no longer knows of some since a restart or a reload",
             false => "",
         };
         match reason {
-            Reason::AllResolved => format!("all alerts resolved{after_restart}"),
+            Reason::AllResolved => format!("all alerts resolved{lost}"),
             _ => format!(
-                "{} resolved, {} on{after_restart}",
+                "{} resolved, {} on{lost}",
                 text::count(content.resolved.len(), "alert"),
                 match content.firing.len() {
                     1 => "1 fires".to_string(),
@@ -195,7 +199,7 @@ impl Dispatcher {
     fn escalation_text(&self, id: &GroupId, group: &Group, content: &Content) -> String {
         let steps = &self.routes.at(group.route).escalate;
         let after_ms =
-            content.steps.iter().filter_map(|step| steps.get(*step)).map(|step| step.after.millis());
+            content.steps.iter().filter_map(|(step, _)| steps.get(*step)).map(|step| step.after.millis());
         let after = text::span(after_ms.max().unwrap_or_default());
         let names = self.names(&content.escalated);
         format!("nobody acknowledged within {after} of telling {}: {names}", id.receiver)
@@ -204,7 +208,7 @@ impl Dispatcher {
     fn flapping_text(&self, content: &Content) -> String {
         let flapping = &self.routing.flapping;
         format!(
-            "changed {} times within {}, and nothing more is sent of it until it has not changed for {}: {}",
+            "changed {} times within {}, and changes are not sent until there was none for {}: {}",
             flapping.changes,
             text::span(flapping.within.millis()),
             text::span(flapping.calm.millis()),

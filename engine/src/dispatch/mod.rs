@@ -14,12 +14,13 @@
 //!   it was never told is not.
 //! - An alert that fires again is another episode and is told again.
 //! - Repeats go to the route's receiver only, and not while all that fires is acknowledged. A step of escalation tells
-//!   what nobody acknowledged within its time since it was told, once, and again only for alerts that come after all
-//!   that it told were acknowledged or resolved. Its receiver hears when these resolve, but no new alerts and no repeats.
+//!   each episode that nobody acknowledged within its time since it was told, once. Its receiver hears when these resolve,
+//!   but no new alerts and no repeats.
 //! - An alert that changes too often is told once as flapping and once when it has settled. While its route's receiver
 //!   knows that, it is told with others of its group, marked as flapping.
 //! - What a rate limit holds back is told once a token is there: one group as itself, several in one digest.
-//! - Routes inherit time intervals and escalation.
+//! - Alerts of experimental rules inhibit only those of such rules.
+//! - Routes have steps of escalation, which routes below inherit.
 //!
 //! Work for a change does not grow with the number of alerts: timers are a queue, sources of inhibition an index.
 
@@ -74,9 +75,16 @@ pub enum Input {
     Changed(AlertChange),
     /// A newer value, summary and evidence of an alert that fires on; nothing is decided for it and nothing stored.
     Refreshed(AlertChange),
-    /// All alerts that the engine says fire now, after a restart or a reload. Those dispatch knows and the engine does
-    /// not are resolved if they do not fire again within [`ORPHANED_FOR_MS`].
-    Reconciled(BTreeSet<Fingerprint>),
+    /// All alerts that the engine says fire now, after a restart or a reload. After a restart escalation and repeats wait
+    /// for it, at most [`UNHEARD_FOR_MS`]: what fired before may have resolved while nobody was there. Those dispatch knows and the engine does
+    /// not are resolved if they do not fire again within [`ORPHANED_FOR_MS`] since they were last said to be pending. To be
+    /// said again each second while [`Dispatcher::has_orphans`].
+    Reconciled {
+        /// Those that fire.
+        firing: BTreeSet<Fingerprint>,
+        /// Those that will fire if their conditions hold on.
+        pending: BTreeSet<Fingerprint>,
+    },
     /// Nothing happened; timers may be due.
     Tick,
     /// A new silence, or a changed one if the id is known. The id is the caller's: dispatch draws no random number.
@@ -91,7 +99,7 @@ pub enum Input {
         /// Its id.
         id: String,
     },
-    /// Somebody takes care of an alert: no repeats and no escalation until it resolves.
+    /// Somebody takes care of an alert: no repeats and no escalation until it resolves, or settles if it flaps.
     Acknowledge {
         /// The alert.
         fingerprint: Fingerprint,
@@ -111,6 +119,9 @@ pub enum Input {
 
 /// Alerts that only dispatch knows of are resolved after this time.
 pub const ORPHANED_FOR_MS: i64 = 300_000;
+
+/// Escalation and repeats wait no longer than this for the engine after a restart.
+pub const UNHEARD_FOR_MS: i64 = 120_000;
 
 /// What a step decided and what of it must be stored, all of it in one transaction.
 #[derive(Debug, Clone, Default)]
@@ -166,6 +177,10 @@ pub struct Dispatcher {
     timers: Timers,
     unsaved: Unsaved,
     now: Timestamp,
+    /// Neither escalation nor repeats before this: the engine has still to say what fires.
+    unheard_until: Timestamp,
+    /// Groups whose escalation waits for that.
+    unheard: BTreeSet<GroupId>,
 }
 
 impl Dispatcher {
@@ -184,6 +199,8 @@ impl Dispatcher {
             timers: Timers::default(),
             unsaved: Unsaved::default(),
             now: Timestamp::MIN,
+            unheard_until: Timestamp::MIN,
+            unheard: BTreeSet::new(),
         }
     }
 
@@ -197,6 +214,7 @@ impl Dispatcher {
     pub fn step(&mut self, now: Timestamp, input: Input) -> Outcome {
         let mut outcome = Outcome::default();
         if self.now == Timestamp::MIN {
+            self.unheard_until = self.unheard_until.min(now.plus_ms(UNHEARD_FOR_MS));
             self.mend_clock(now);
         }
         self.now = now.max(self.now);
@@ -228,7 +246,7 @@ impl Dispatcher {
                 AlertState::Resolved => self.resolve(&change, outcome),
             },
             Input::Refreshed(change) => self.refresh(change, outcome),
-            Input::Reconciled(firing) => self.reconcile(&firing),
+            Input::Reconciled { firing, pending } => self.reconcile(&firing, &pending),
             Input::Tick => {}
             Input::Silence { id, draft } => {
                 is_met = self.silence(id, draft).map(|id| outcome.silence = Some(id))
@@ -247,6 +265,11 @@ impl Dispatcher {
     /// When a timer is due next; a `Tick` before that changes nothing.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.timers.next()
+    }
+
+    /// Whether it knows alerts as firing that the engine did not say to fire.
+    pub fn has_orphans(&self) -> bool {
+        self.alerts.values().any(|record| record.fires() && record.orphaned_at.is_some())
     }
 
     /// Everything it knows, for interfaces. Times of silences and mutes are those of `now`.

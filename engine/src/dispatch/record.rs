@@ -46,7 +46,7 @@ pub(super) struct Record {
     pub limit: Option<f64>,
     #[serde(with = "stored::evidence")]
     pub evidence: Evidence,
-    /// Since when the engine says that it does not fire.
+    /// Since when the engine says neither that it fires nor that it is pending, give or take a minute.
     pub orphaned_at: Option<Timestamp>,
     pub changes: Changes,
     /// The groups it is in.
@@ -129,8 +129,9 @@ impl Record {
         self.changes.flapping_since.is_some()
     }
 
-    pub fn is_experimental(&self) -> bool {
-        self.labels.get("status").is_some_and(|status| status == "experimental")
+    /// Whether somebody may take care of it: it fires, or flaps and will fire again.
+    pub fn is_open(&self) -> bool {
+        self.fires() || self.is_flapping()
     }
 
     /// Its name for people: `addr_flood on alice (peer_id=7)`.

@@ -3,7 +3,7 @@
 use super::alert::Fingerprint;
 use super::decision::DecisionKind;
 use super::matcher::all_match;
-use super::silence::{Silence, SilenceDraft, SilenceState, Update};
+use super::silence::{COMMENT_BYTES_MAX, CREATED_BY_BYTES_MAX, Silence, SilenceDraft, SilenceState, Update};
 use super::text;
 use super::timers::Due;
 use super::view::Acknowledgement;
@@ -11,34 +11,36 @@ use super::{Dispatcher, Outcome};
 
 /// Silences that are kept, expired ones too.
 const SILENCES_MAX: usize = 10_000;
-/// Length of a name of somebody, in bytes.
-const BY_BYTES_MAX: usize = 256;
-/// Length of a comment, in bytes.
-const COMMENT_BYTES_MAX: usize = 4096;
 
 impl Dispatcher {
     pub(super) fn silence(&mut self, id: String, draft: SilenceDraft) -> Result<String, String> {
         let now = self.now;
         draft.check(now)?;
-        if let Some(silence) = self.silences.get_mut(&id) {
-            if silence.update(&draft, now) == Update::InPlace {
-                silence.change(draft, now);
-                self.keep_silence(&id);
-                return Ok(id);
-            }
-            let replacement_id = silence.replacement_id(now);
-            silence.expire(now);
+        let old = self.silences.get_mut(&id);
+        if let Some(silence) = old.filter(|silence| silence.update(&draft, now) == Update::InPlace) {
+            silence.change(draft, now);
             self.keep_silence(&id);
-            self.add_silence(replacement_id.clone(), draft);
-            return Ok(replacement_id);
+            return Ok(id);
         }
         if self.silences.len() >= SILENCES_MAX {
             return Err(format!(
                 "there are {SILENCES_MAX} silences, expected fewer; expired ones go after some days"
             ));
         }
-        self.add_silence(id.clone(), draft);
-        Ok(id)
+        let Some(old) = self.silences.get(&id) else {
+            self.add_silence(id.clone(), draft);
+            return Ok(id);
+        };
+        // Several may be replaced at the same instant; there is a free id, as there are no more numbers taken than silences.
+        let ids = (0..=SILENCES_MAX).map(|number| old.replacement_id(now, number));
+        let new_id = ids.into_iter().find(|id| !self.silences.contains_key(id));
+        let new_id = new_id.ok_or_else(|| format!("silence {id} has no free id, expected another one"))?;
+        if let Some(old) = self.silences.get_mut(&id) {
+            old.expire(now);
+        }
+        self.keep_silence(&id);
+        self.add_silence(new_id.clone(), draft);
+        Ok(new_id)
     }
 
     fn add_silence(&mut self, id: String, draft: SilenceDraft) {
@@ -100,14 +102,14 @@ impl Dispatcher {
         outcome: &mut Outcome,
     ) -> Result<(), String> {
         let now = self.now;
-        let record = self.alerts.get_mut(&fingerprint).filter(|record| record.fires());
+        let record = self.alerts.get_mut(&fingerprint).filter(|record| record.is_open());
         let record = record.ok_or_else(|| no_such_alert(fingerprint))?;
-        let by = text::bounded(by, BY_BYTES_MAX);
+        let by = text::bounded(by, CREATED_BY_BYTES_MAX);
         let comment = text::bounded(comment, COMMENT_BYTES_MAX);
         let said = if comment.is_empty() { String::new() } else { format!(": {comment}") };
         let reason = format!("acknowledged by {by}{said}");
         record.acknowledgement = Some(Acknowledgement { by, comment, at: now });
-        self.note_acknowledgement(fingerprint, reason, outcome);
+        self.note_acknowledgement(fingerprint, DecisionKind::Acknowledged, reason, outcome);
         Ok(())
     }
 
@@ -117,21 +119,27 @@ impl Dispatcher {
         by: &str,
         outcome: &mut Outcome,
     ) -> Result<(), String> {
-        let record = self.alerts.get_mut(&fingerprint).filter(|record| record.fires());
+        let record = self.alerts.get_mut(&fingerprint).filter(|record| record.is_open());
         let record = record.ok_or_else(|| no_such_alert(fingerprint))?;
         let taken = record.acknowledgement.take();
         let taken = taken.ok_or_else(|| {
             format!("alert {fingerprint} is not acknowledged, expected one that somebody acknowledged")
         })?;
-        let by = text::bounded(by, BY_BYTES_MAX);
+        let by = text::bounded(by, CREATED_BY_BYTES_MAX);
         let reason = format!("{by} took back the acknowledgement by {}", taken.by);
-        self.note_acknowledgement(fingerprint, reason, outcome);
+        self.note_acknowledgement(fingerprint, DecisionKind::Unacknowledged, reason, outcome);
         Ok(())
     }
 
-    fn note_acknowledgement(&mut self, fingerprint: Fingerprint, reason: String, outcome: &mut Outcome) {
+    fn note_acknowledgement(
+        &mut self,
+        fingerprint: Fingerprint,
+        kind: DecisionKind,
+        reason: String,
+        outcome: &mut Outcome,
+    ) {
         self.unsaved.acknowledgements.insert(fingerprint);
-        self.decide(fingerprint, DecisionKind::Acknowledged, reason, outcome);
+        self.decide(fingerprint, kind, reason, outcome);
         let memberships = self.alerts.get(&fingerprint).map(|record| record.memberships.clone());
         for membership in memberships.unwrap_or_default() {
             self.plan_escalation(&membership.group);
@@ -140,5 +148,5 @@ impl Dispatcher {
 }
 
 fn no_such_alert(fingerprint: Fingerprint) -> String {
-    format!("no alert {fingerprint} fires, expected the id of one that does")
+    format!("no alert {fingerprint} fires or flaps, expected the id of one that does")
 }

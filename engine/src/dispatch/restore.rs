@@ -29,6 +29,8 @@ impl Dispatcher {
         dispatcher.silences = silences;
         dispatcher.buckets = buckets;
         dispatcher.alerts = alerts;
+        // Two minutes from the first step on, as there is no clock here.
+        dispatcher.unheard_until = Timestamp::MAX;
         let gone = dispatcher.restore_groups(groups, &mut notes);
         let fingerprints: Vec<Fingerprint> = dispatcher.alerts.keys().copied().collect();
         for fingerprint in &fingerprints {
@@ -203,14 +205,10 @@ impl Dispatcher {
         group.members.insert(fingerprint);
         for gone in told_before {
             let Some(told): Option<&Told> = gone.thread.told.get(&fingerprint) else { continue };
-            let Thread { id: thread, number, told_at, escalated, .. } = gone.thread.clone();
+            let Thread { id: thread, number, told_at, .. } = gone.thread.clone();
             let thread =
                 group.threads.entry(gone.receiver.clone()).or_insert(Thread::new(thread, number, told_at));
             thread.told.entry(fingerprint).or_insert_with(|| told.clone());
-            for (step, escalated) in escalated {
-                let escalated = escalated.get(&fingerprint).map(|starts_at| (fingerprint, *starts_at));
-                thread.escalated.entry(step).or_default().extend(escalated);
-            }
             self.unsaved.groups.insert(id.clone());
         }
     }

@@ -105,9 +105,6 @@ impl Settings {
     fn below(&self, route: &Route) -> Settings {
         let name = route.matchers.iter().map(Matcher::to_string).collect::<Vec<_>>().join(",");
         let name = format!("{{{name}}}");
-        let or_above = |own: &Vec<String>, above: &Vec<String>| {
-            if own.is_empty() { above.clone() } else { own.clone() }
-        };
         Settings {
             key: if self.key.is_empty() { name.clone() } else { format!("{}/{name}", self.key) },
             name,
@@ -116,9 +113,9 @@ impl Settings {
             group_wait_ms: route.group_wait.map_or(self.group_wait_ms, |span| span.millis()),
             group_interval_ms: route.group_interval.map_or(self.group_interval_ms, |span| span.millis()),
             repeat_interval_ms: route.repeat_interval.map_or(self.repeat_interval_ms, |span| span.millis()),
-            mute_time_intervals: or_above(&route.mute_time_intervals, &self.mute_time_intervals),
-            active_time_intervals: or_above(&route.active_time_intervals, &self.active_time_intervals),
-            escalate: if route.escalate.is_empty() { self.escalate.clone() } else { route.escalate.clone() },
+            mute_time_intervals: route.mute_time_intervals.clone(),
+            active_time_intervals: route.active_time_intervals.clone(),
+            escalate: route.escalate.clone().unwrap_or_else(|| self.escalate.clone()),
         }
     }
 

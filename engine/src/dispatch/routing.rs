@@ -38,9 +38,9 @@ pub struct Written {
     pub flapping: Flapping,
 }
 
-/// One route. What is not given is taken from the route above: receiver, `group_by`, the three times, and (other than in
-/// Alertmanager) time intervals and escalation too. At the root these are Alertmanager's defaults: all alerts in one
-/// group, 30s, 5m, 4h.
+/// One route. What is not given is taken from the route above: receiver, `group_by`, the three times and escalation; time
+/// intervals are not, as in Alertmanager. At the root these are Alertmanager's defaults: all alerts in one group, 30s, 5m,
+/// 4h.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Route {
@@ -58,12 +58,12 @@ pub struct Route {
     pub repeat_interval: Option<Span>,
     /// Whether the next routes beside this one are tried too.
     pub r#continue: bool,
-    /// Names of time intervals in which nothing is sent.
+    /// Names of time intervals in which nothing is sent; the root has none, and routes below do not take them over.
     pub mute_time_intervals: Vec<String>,
-    /// Names of time intervals outside of which nothing is sent.
+    /// Names of time intervals outside of which nothing is sent; as above.
     pub active_time_intervals: Vec<String>,
-    /// Whom to tell besides when nobody acknowledges.
-    pub escalate: Vec<Escalation>,
+    /// Whom to tell besides when nobody acknowledges; empty is nobody, whatever the route above says.
+    pub escalate: Option<Vec<Escalation>>,
     /// Routes below, tried in order.
     pub routes: Vec<Route>,
 }
@@ -79,7 +79,7 @@ pub struct Escalation {
 }
 
 /// While an alert that matches `source_matchers` fires, those that match `target_matchers` and have the same values of
-/// the labels `equal` are not sent.
+/// the labels `equal` are not sent. Alerts of experimental rules hide only those of such rules.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InhibitRule {
@@ -208,11 +208,12 @@ impl Known<'_> {
                 check_name(&format!("{place}.{key}[{at}]"), name, &self.intervals, wrong);
             }
         }
-        if route.escalate.len() > ESCALATIONS_MAX {
-            let found = route.escalate.len();
+        let steps = route.escalate.as_deref().unwrap_or_default();
+        if steps.len() > ESCALATIONS_MAX {
+            let found = steps.len();
             wrong.push(format!("{place}.escalate has {found} steps, expected at most {ESCALATIONS_MAX}"));
         }
-        for (at, step) in route.escalate.iter().enumerate() {
+        for (at, step) in steps.iter().enumerate() {
             check_name(&format!("{place}.escalate[{at}].receiver"), &step.receiver, &self.receivers, wrong);
             check_span(&format!("{place}.escalate[{at}].after"), Some(step.after), wrong);
         }
@@ -269,6 +270,18 @@ fn check_root(route: &Route, receivers: &[Receiver], wrong: &mut Vec<String>) {
             "dispatch.route.matchers has {found}, expected none as the root takes every alert; put them into a \
              [[dispatch.route.routes]]"
         ));
+    }
+    for (key, names) in [
+        ("mute_time_intervals", &route.mute_time_intervals),
+        ("active_time_intervals", &route.active_time_intervals),
+    ] {
+        if !names.is_empty() {
+            let found = names.len();
+            wrong.push(format!(
+                "dispatch.route.{key} has {found}, expected none as the root is never muted and routes below do not \
+                 take it over; put it into each [[dispatch.route.routes]] that it is for"
+            ));
+        }
     }
     if route.r#continue {
         wrong

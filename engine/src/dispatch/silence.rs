@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-use super::alert::Labels;
-use super::matcher::{MATCHERS_MAX, Matcher, all_match};
+use super::matcher::{MATCHERS_MAX, Matcher};
+use super::message::hash;
 
 /// Length of a comment, in bytes.
 pub const COMMENT_BYTES_MAX: usize = 4096;
@@ -132,11 +132,6 @@ impl Silence {
         if now < self.draft.starts_at { SilenceState::Pending } else { SilenceState::Active }
     }
 
-    /// Whether an alert with these labels is not to be sent now.
-    pub fn silences(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.state(now) == SilenceState::Active && all_match(&self.draft.matchers, labels)
-    }
-
     /// How a change to a draft that was checked is made.
     /// Source: `canUpdate` in Alertmanager; its API is exact to the second about when a silence started.
     pub fn update(&self, draft: &SilenceDraft, now: Timestamp) -> Update {
@@ -172,28 +167,15 @@ impl Silence {
         self.updated_at = now;
     }
 
-    /// The id of the silence that replaces it: a UUID (version 8) of the old id and the instant, as dispatch draws no
-    /// random number.
-    pub fn replacement_id(&self, now: Timestamp) -> String {
-        // FNV-1a with 128 bits.
-        const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-        const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-        let bytes = self.id.bytes().chain([0xff]).chain(now.unix_ms().to_be_bytes());
-        let hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
-        let mut hex = format!("{hash:032x}");
+    /// The id of the silence that replaces it: a UUID (version 8) of the old id, the instant and a number, as dispatch draws
+    /// no random number.
+    pub fn replacement_id(&self, now: Timestamp, number: usize) -> String {
+        let mut hex = hash([self.id.as_str(), &now.unix_ms().to_string(), &number.to_string()]);
         // The version, and the variant of RFC 9562.
         hex.replace_range(12..13, "8");
-        hex.replace_range(16..17, ["8", "9", "a", "b"][(hash >> 60) as usize & 3]);
+        let variant = ["8", "9", "a", "b"][usize::from(hex.as_bytes()[16]) & 3];
+        hex.replace_range(16..17, variant);
         [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-    }
-
-    /// When its state changes next, or it is forgotten.
-    pub fn next_change(&self, now: Timestamp) -> Timestamp {
-        match self.state(now) {
-            SilenceState::Pending => self.draft.starts_at,
-            SilenceState::Active => self.draft.ends_at,
-            SilenceState::Expired => self.forgotten_at(),
-        }
     }
 
     /// From when it is no longer kept.
@@ -286,22 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_hides_what_matches_from_its_start_until_before_its_end() {
+    fn a_silence_is_active_from_its_start_until_before_its_end() {
         let silence = silence("node=alpha,severity!=critical", 100, 200);
-        let labels = |pairs: [(&str, &str); 2]| -> Labels {
-            pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
-        };
-        let warning = labels([("node", "alpha"), ("severity", "warning")]);
-        for (now_s, state, hides) in [
-            (99, SilenceState::Pending, false),
-            (100, SilenceState::Active, true),
-            (199, SilenceState::Active, true),
-            (200, SilenceState::Expired, false),
-        ] {
-            assert_eq!((silence.state(at(now_s)), silence.silences(&warning, at(now_s))), (state, hides));
-        }
-        assert!(!silence.silences(&labels([("node", "alpha"), ("severity", "critical")]), at(150)));
-        assert!(!silence.silences(&labels([("node", "beta"), ("severity", "warning")]), at(150)));
+        let states = [99, 100, 199, 200].map(|now_s| silence.state(at(now_s)));
+        use SilenceState::{Active, Expired, Pending};
+        assert_eq!(states, [Pending, Active, Active, Expired]);
     }
 
     #[test]
@@ -362,18 +333,16 @@ mod tests {
     #[test]
     fn a_silence_is_forgotten_five_days_after_it_ended() {
         let silence = silence("a=b", 100, 200);
-        assert_eq!(silence.next_change(at(50)), at(100));
-        assert_eq!(silence.next_change(at(100)), at(200));
-        assert_eq!(silence.next_change(at(200)), at(200 + 5 * 86_400));
         assert_eq!(silence.forgotten_at(), at(200 + 5 * 86_400));
     }
 
     #[test]
     fn a_replacement_has_an_id_of_its_own_that_is_a_uuid() {
         let silence = silence("a=b", 100, 200);
-        let id = silence.replacement_id(at(150));
-        assert_eq!(id, silence.replacement_id(at(150)));
-        assert_ne!(id, silence.replacement_id(at(151)));
+        let id = silence.replacement_id(at(150), 0);
+        assert_eq!(id, silence.replacement_id(at(150), 0));
+        assert_ne!(id, silence.replacement_id(at(151), 0));
+        assert_ne!(id, silence.replacement_id(at(150), 1));
         let is_uuid =
             regex::Regex::new("^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$");
         assert!(is_uuid.expect("right").is_match(&id), "{id}");

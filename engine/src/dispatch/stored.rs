@@ -164,7 +164,7 @@ impl Restored {
         }
         let Acknowledged { starts_at, acknowledgement } = json(value)?;
         let record = self.alerts.get_mut(&row.key.parse()?);
-        let record = record.filter(|record| record.fires() && record.starts_at == starts_at);
+        let record = record.filter(|record| record.is_open() && record.starts_at == starts_at);
         record.ok_or("there is no such alert")?.acknowledgement = Some(acknowledgement);
         Ok(())
     }

@@ -149,9 +149,9 @@ impl Dispatcher {
             limit_text(receiver),
             at.unwrap_or(self.now)
         );
-        for listed in [&content.firing, &content.resolved].into_iter().flatten() {
+        for fingerprint in content.all() {
             let (kind, subject) = (DecisionKind::RateLimited, since.to_string());
-            let remark = Remark { fingerprint: *listed, kind, subject, reason: reason.clone() };
+            let remark = Remark { fingerprint, kind, subject, reason: reason.clone() };
             self.say(id, &receiver.name, remark, None, outcome);
         }
     }
@@ -194,13 +194,7 @@ impl Dispatcher {
         notification: &Notification,
         outcome: &mut Outcome,
     ) {
-        let all: BTreeSet<Fingerprint> =
-            [&content.firing, &content.resolved, &content.flapping, &content.settled]
-                .into_iter()
-                .flatten()
-                .copied()
-                .collect();
-        for fingerprint in all {
+        for fingerprint in content.all() {
             let kind = if content.escalated.binary_search(&fingerprint).is_ok() {
                 DecisionKind::Escalated
             } else if content.flapping.binary_search(&fingerprint).is_ok() {
@@ -241,20 +235,19 @@ impl Dispatcher {
             let before = thread.told.get(fingerprint);
             let is_same =
                 |told: &&Told| told.is_flapping || record.is_flapping() || told.starts_at == record.starts_at;
-            let at = before.filter(is_same).map_or(now, |told| told.at);
-            let told = Told { starts_at: record.starts_at, at, is_flapping: record.is_flapping() };
+            let (at, steps) =
+                before.filter(is_same).map_or((now, BTreeSet::new()), |told| (told.at, told.steps.clone()));
+            let told = Told { starts_at: record.starts_at, at, is_flapping: record.is_flapping(), steps };
             thread.told.insert(*fingerprint, told);
         }
         if thread.told.is_empty() {
             group.threads.remove(&receiver.name);
         }
         if let Some(own) = group.threads.get_mut(&id.receiver) {
-            for step in &content.steps {
-                let escalated = content
-                    .escalated
-                    .iter()
-                    .filter_map(|fingerprint| Some((*fingerprint, self.alerts.get(fingerprint)?.starts_at)));
-                own.escalated.insert(*step, escalated.collect());
+            for (step, fingerprint) in &content.steps {
+                if let Some(told) = own.told.get_mut(fingerprint) {
+                    told.steps.insert(*step);
+                }
             }
         }
         self.unsaved.groups.insert(id.clone());
@@ -376,7 +369,13 @@ impl Dispatcher {
 
     /// Looks when a step of escalation is due next, after what was told or acknowledged has changed.
     pub(super) fn plan_escalation(&mut self, id: &GroupId) {
-        let at = self.groups.get(id).and_then(|group| self.next_escalation_at(id, group));
+        let Some(group) = self.groups.get(id) else { return self.schedule_group(id) };
+        // What was due and hidden is looked at again with the group.
+        let mut at = self.escalations(id, group).filter(|at| self.now < *at).min();
+        if self.now < self.unheard_until && self.escalations(id, group).any(|at| at <= self.now) {
+            at = Some(at.map_or(self.unheard_until, |at| at.min(self.unheard_until)));
+            self.unheard.insert(id.clone());
+        }
         if let Some(group) = self.groups.get_mut(id).filter(|group| group.next_escalation_at != at) {
             group.next_escalation_at = at;
             self.unsaved.next_flushes.insert(id.clone());

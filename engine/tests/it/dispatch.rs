@@ -3,6 +3,7 @@
 mod properties;
 mod scene;
 
+use tocsin_engine::dispatch::Table;
 use tocsin_engine::time::Timestamp;
 
 use scene::{Scene, check, routing, told};
@@ -227,7 +228,7 @@ fn a_silence_ends_early_when_it_is_expired_and_cannot_end_twice() {
     assert_eq!(scene.dispatcher.view(scene.now).silences.len(), 1);
     scene.run_until("6d");
     assert_eq!(scene.dispatcher.view(scene.now).silences.len(), 0);
-    assert!(scene.rows.keys().all(|(table, _)| *table != tocsin_engine::dispatch::Table::Silence));
+    assert!(scene.rows.keys().all(|(table, _)| *table != Table::Silence));
 }
 
 #[test]
@@ -245,6 +246,35 @@ fn a_silence_that_cannot_be_changed_in_place_is_replaced() {
     let silenced: Vec<usize> = view.alerts.iter().map(|alert| alert.silenced_by.len()).collect();
     assert_eq!(silenced.iter().sum::<usize>(), 1, "{view:?}");
     assert_eq!(view.alerts.iter().flat_map(|alert| &alert.silenced_by).collect::<Vec<_>>(), [&id]);
+}
+
+#[test]
+fn replacements_at_the_same_instant_have_ids_of_their_own() {
+    let mut scene = check(CHAT, "0s silence s1 alertname=a until=1h\nuntil 1m");
+    let first = scene.input("silence s1 alertname=b until=2h").silence.expect("made");
+    let second = scene.input("silence s1 alertname=c until=2h").silence.expect("made");
+    assert_ne!(first, second);
+    scene.input("fire b");
+    scene.input("fire c");
+    let view = scene.dispatcher.view(scene.now);
+    let mut silenced: Vec<&String> = view.alerts.iter().flat_map(|alert| &alert.silenced_by).collect();
+    silenced.sort();
+    let mut made = [&first, &second];
+    made.sort();
+    assert_eq!(silenced, made);
+}
+
+#[test]
+fn there_is_an_end_of_silences_also_for_replacements() {
+    let mut scene = Scene::new(CHAT);
+    for number in 0..10_000 {
+        scene.input(&format!("silence s{number} alertname=a until=1h"));
+    }
+    let refused = "there are 10000 silences, expected fewer; expired ones go after some days";
+    assert_eq!(scene.refused("silence s alertname=a until=1h"), refused);
+    assert_eq!(scene.refused("silence s1 alertname=b until=1h"), refused);
+    // What is refused changes nothing, and what needs no room is not refused.
+    assert_eq!(scene.input("silence s1 alertname=a until=2h").silence.as_deref(), Some("s1"));
 }
 
 /// Criticals hide warnings of their node.
@@ -292,6 +322,21 @@ fn alerts_that_match_both_sides_do_not_inhibit_each_other() {
     );
 }
 
+#[test]
+fn an_experimental_alert_inhibits_only_experimental_ones() {
+    check(
+        INHIBITED,
+        "
+        0s fire down severity=critical status=experimental
+        0s fire slow
+        0s fire odd status=experimental
+        30s chat: first down
+        30s chat: first slow
+        until 1h
+        ",
+    );
+}
+
 /// The phone is called when nobody acknowledges in a quarter of an hour, and again after an hour.
 const ESCALATED: &str = r#"
     [route]
@@ -309,8 +354,10 @@ fn what_nobody_acknowledges_is_escalated_once_a_step_and_resolved_there_too() {
         30s chat: first a/1
         6m fire a/2
         10m30s chat: new a/2 a/1
-        15m30s phone: escalation a/1 a/2
+        15m30s phone: escalation a/1
+        25m30s phone: escalation a/2 a/1
         1h30s phone: escalation a/1 a/2
+        1h10m30s phone: escalation a/2 a/1
         2h resolve a/1
         2h30s chat: some_resolved a/2 -a/1
         2h30s phone: some_resolved a/2 -a/1
@@ -320,11 +367,12 @@ fn what_nobody_acknowledges_is_escalated_once_a_step_and_resolved_there_too() {
         until 9h
         ",
     );
-    let reason = "Escalated phone: route {} -> phone: nobody acknowledged within 15m of telling chat: a on n (peer=1), a on n (peer=2)";
+    let reason =
+        "Escalated phone: route {} -> phone: nobody acknowledged within 15m of telling chat: a on n (peer=1)";
     assert!(scene.decisions("a/1").contains(&reason.to_string()), "{:?}", scene.decisions("a/1"));
     let threads: Vec<(&str, u32)> = scene.told_to("phone").map(|n| (n.thread.as_str(), n.number)).collect();
     let thread = threads[0].0;
-    assert_eq!(threads, [(thread, 1), (thread, 2), (thread, 3), (thread, 4)]);
+    assert_eq!(threads, (1..=6).map(|number| (thread, number)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -368,6 +416,127 @@ fn a_new_alert_of_an_acknowledged_group_has_the_whole_time_to_be_acknowledged() 
 }
 
 #[test]
+fn an_alert_that_nobody_takes_care_of_does_not_keep_later_ones_from_escalation() {
+    check(
+        &ESCALATED.replace(", { after = \"1h\", receiver = \"phone\" }", ""),
+        "
+        0s fire a/1
+        30s chat: first a/1
+        15m30s phone: escalation a/1
+        3h fire a/2 severity=critical
+        3h30s chat: new a/2 a/1
+        3h15m30s phone: escalation a/2 a/1
+        until 6h
+        ",
+    );
+}
+
+#[test]
+fn each_alert_is_told_by_each_step_though_two_are_due_at_once() {
+    check(
+        ESCALATED,
+        "
+        0s fire a/1
+        30s chat: first a/1
+        15m30s phone: escalation a/1
+        45m fire a/2
+        45m30s chat: new a/2 a/1
+        1h30s phone: escalation a/1 a/2
+        1h45m30s phone: escalation a/2 a/1
+        until 4h
+        ",
+    );
+}
+
+#[test]
+fn an_alert_that_flaps_does_not_keep_others_from_escalation() {
+    check(
+        &format!("{ESCALATED}{FLAPPING}"),
+        "
+        0s fire a/1
+        30s chat: first a/1
+        1m resolve a/1
+        2m fire a/1
+        3m resolve a/1
+        4m fire a/1
+        5m30s chat: flapping ~a/1
+        15m30s phone: escalation ~a/1
+        16m ack a/1 bob
+        20m fire a/2
+        20m30s chat: new a/2 ~a/1
+        30m resolve a/1
+        31m fire a/1
+        35m30s phone: escalation a/2 ~a/1
+        until 40m
+        ",
+    );
+}
+
+#[test]
+fn an_acknowledgement_holds_while_its_alert_flaps_and_ends_when_it_settles_as_resolved() {
+    let mut scene = check(
+        &format!("{ESCALATED}{FLAPPING}"),
+        "
+        0s fire a
+        30s chat: first a
+        1m resolve a
+        2m fire a
+        3m resolve a
+        4m fire a
+        5m30s chat: flapping ~a
+        6m ack a bob
+        7m resolve a
+        7m restart
+        8m fire a
+        40m30s chat: settled a
+        41m restart
+        2h resolve a
+        2h30s chat: all_resolved -a
+        3h fire a
+        3h30s chat: first a
+        3h1m resolve a
+        3h2m fire a
+        3h3m resolve a
+        3h5m30s chat: flapping ~a
+        3h6m ack a bob
+        until 3h10m
+        ",
+    );
+    let acknowledged =
+        |scene: &Scene| scene.rows.keys().filter(|(table, _)| *table == Table::Acknowledgement).count();
+    assert_eq!(acknowledged(&scene), 1);
+    scene.play("until 3h40m");
+    assert_eq!(acknowledged(&scene), 0);
+    scene.play("3h50m fire a\nuntil 4h10m");
+    assert_eq!(
+        scene.lines[6..],
+        ["3h35m30s chat: settled -a", "3h50m30s chat: first a", "4h5m30s phone: escalation a"]
+    );
+}
+
+#[test]
+fn what_was_escalated_while_it_flapped_is_not_escalated_again_when_it_settles() {
+    check(
+        &format!("{}{FLAPPING}", ESCALATED.replace(", { after = \"1h\", receiver = \"phone\" }", "")),
+        "
+        0s fire a
+        30s chat: first a
+        1m resolve a
+        2m fire a
+        3m resolve a
+        4m fire a
+        5m30s chat: flapping ~a
+        15m30s phone: escalation ~a
+        20m resolve a
+        21m fire a
+        55m30s chat: settled a
+        55m30s phone: settled a
+        until 3h
+        ",
+    );
+}
+
+#[test]
 fn an_acknowledgement_ends_with_its_episode_and_can_be_taken_back() {
     let mut scene = check(
         ESCALATED,
@@ -385,6 +554,8 @@ fn an_acknowledgement_ends_with_its_episode_and_can_be_taken_back() {
         until 30m
         ",
     );
+    let taken = "Unacknowledged: bob took back the acknowledgement by bob".to_string();
+    assert!(scene.decisions("a").contains(&taken), "{scene:?}");
     assert!(scene.refused("unack a bob").ends_with("expected one that somebody acknowledged"));
     assert!(scene.refused("ack b bob").ends_with("expected the id of one that does"));
 }
@@ -405,8 +576,10 @@ fn a_silenced_alert_is_not_escalated() {
 }
 
 /// Four changes within an hour are too many, half an hour without is calm.
+const FLAPPING: &str = "\n[flapping]\nchanges = 4\nwithin = \"1h\"\ncalm = \"30m\"";
+
 fn flapping() -> String {
-    format!("{CHAT}\n[flapping]\nchanges = 4\nwithin = \"1h\"\ncalm = \"30m\"")
+    format!("{CHAT}{FLAPPING}")
 }
 
 #[test]
@@ -433,7 +606,12 @@ fn an_alert_that_flaps_is_told_once_and_once_more_when_it_settled() {
         ",
     );
     let text = &scene.notifications[1].reason_text;
-    assert!(text.contains("changed 4 times within 1h, and nothing more is sent of it until"), "{text}");
+    assert!(
+        text.contains(
+            "changed 4 times within 1h, and changes are not sent until there was none for 30m: a on n"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
@@ -490,6 +668,24 @@ fn a_flapping_alert_that_nobody_was_told_of_is_told_when_it_fires() {
     );
 }
 
+#[test]
+fn an_orphan_that_the_engine_resolves_itself_is_not_said_to_be_lost() {
+    let scene = check(
+        CHAT,
+        "
+        0s fire a
+        30s chat: first a
+        1m restart
+        1m reconcile
+        2m resolve a
+        3m fire a since=-3m
+        5m30s chat: all_resolved -a
+        until 1h
+        ",
+    );
+    assert_eq!(scene.notifications[1].reason_text, "route {} -> chat: all alerts resolved");
+}
+
 /// Two notifications at once, and one more every ten minutes.
 const SLOW: &str = r#"
     [route]
@@ -529,6 +725,28 @@ fn what_a_rate_limit_holds_back_is_told_in_one_digest_and_nothing_is_lost() {
     // What the digest told is known: its resolve follows.
     let lines = told(SLOW, "0s fire a\n0s fire b\n0s fire c\n0s fire d\n12m resolve d\nuntil 1h");
     assert_eq!(lines[2..], ["10m30s slow: digest c d", "20m30s slow: all_resolved -d"]);
+}
+
+#[test]
+fn that_an_alert_flaps_is_said_to_be_held_back_too() {
+    let scene = check(
+        &format!("{SLOW}{FLAPPING}"),
+        "
+        0s fire a
+        0s fire b
+        30s slow: first a
+        30s slow: first b
+        1m resolve a
+        2m fire a
+        3m resolve a
+        10m30s slow: flapping ~a
+        until 11m
+        ",
+    );
+    assert!(
+        scene.decisions("a").iter().any(|decision| decision.starts_with("RateLimited slow: ")),
+        "{scene:?}"
+    );
 }
 
 #[test]
@@ -586,6 +804,45 @@ fn receivers_that_want_no_resolves_get_none() {
 }
 
 #[test]
+fn after_a_restart_escalation_and_repeats_wait_for_the_engine() {
+    check(
+        ESCALATED,
+        "
+        0s fire a
+        0s fire b
+        30s chat: first a
+        30s chat: first b
+        10m away 5h
+        5h10m fire c since=-1h
+        5h10m chat: first c
+        5h11m resolve a
+        5h11m reconcile b c
+        5h11m phone: escalation b
+        5h15m chat: all_resolved -a
+        5h15m chat: repeat b
+        5h25m phone: escalation c
+        until 6h
+        ",
+    );
+}
+
+#[test]
+fn an_engine_that_says_nothing_does_not_hold_back_escalation_for_ever() {
+    check(
+        ESCALATED,
+        "
+        0s fire a
+        30s chat: first a
+        10m away 5h
+        5h12m phone: escalation a
+        5h13m reconcile a
+        5h15m chat: repeat a
+        until 6h
+        ",
+    );
+}
+
+#[test]
 fn alerts_the_engine_no_longer_knows_after_a_restart_are_resolved_after_a_while() {
     let scene = check(
         CHAT,
@@ -605,10 +862,35 @@ fn alerts_the_engine_no_longer_knows_after_a_restart_are_resolved_after_a_while(
     let resolved = decisions.iter().find(|decision| decision.starts_with("Resolved"));
     assert_eq!(
         resolved.map(String::as_str),
-        Some("Resolved: resolved after 6m: the engine no longer knows it after a restart")
+        Some("Resolved: resolved after 6m: the engine no longer knows it since a restart or a reload")
     );
     let text = &scene.notifications[1].reason_text;
-    assert!(text.ends_with("; the engine no longer knows of some after a restart"), "{text}");
+    assert!(text.ends_with("; the engine no longer knows of some since a restart or a reload"), "{text}");
+}
+
+#[test]
+fn an_alert_that_is_pending_after_a_restart_is_resolved_only_when_it_is_no_longer() {
+    let pending: String = (2..12).map(|minute| format!("{minute}m reconcile ?a/1 ?a/2\n")).collect();
+    check(
+        CHAT,
+        &format!(
+            "
+            0s fire a/1
+            0s fire a/2
+            30s chat: first a/1 a/2
+            1m restart
+            1m reconcile ?a/1 ?a/2
+            {pending}
+            11m30s reconcile ?a/2
+            12m fire a/2
+            12m reconcile a/2
+            20m30s chat: some_resolved a/2 -a/1
+            20m45s resolve a/2
+            25m30s chat: all_resolved -a/2
+            until 1h
+            "
+        ),
+    );
 }
 
 #[test]
@@ -727,6 +1009,25 @@ fn under_another_routing_what_was_escalated_is_not_escalated_again() {
 }
 
 #[test]
+fn a_route_below_may_take_off_escalation() {
+    let tree = format!(
+        "{ESCALATED}[[route.routes]]\nmatchers = ['alertname=\"a\"']\nescalate = []\n\
+         [[route.routes]]\nmatchers = ['alertname=\"b\"']"
+    );
+    check(
+        &tree,
+        "
+        0s fire a
+        0s fire b
+        30s chat: first a
+        30s chat: first b
+        15m30s phone: escalation b
+        until 20m
+        ",
+    );
+}
+
+#[test]
 fn an_experimental_alert_is_not_escalated_to_who_is_woken() {
     let scene = check(ESCALATED, "0s fire a status=experimental\n30s chat: first a\nuntil 2h");
     let decisions = scene.decisions("a");
@@ -829,16 +1130,20 @@ fn what_is_wrong_with_a_routing_is_said_at_once() {
         [route]
         receiver = "chat"
         matchers = ['a="b"']
+        mute_time_intervals = ["night"]
         group_interval = "0s"
         [[route.routes]]
         receiver = "x"
         group_by = ["...", "a", "a", ""]
-        mute_time_intervals = ["night"]
+        mute_time_intervals = ["noon"]
         escalate = [{ after = "0s", receiver = "y" }]
         [[inhibit_rules]]
         source_matchers = []
         target_matchers = ['a="b"']
         equal = [""]
+        [[time_intervals]]
+        name = "night"
+        time_intervals = []
         [flapping]
         changes = 1
         calm = "0s"
@@ -849,12 +1154,14 @@ fn what_is_wrong_with_a_routing_is_said_at_once() {
         [
             "dispatch.route.matchers has 1, expected none as the root takes every alert; put them into a \
              [[dispatch.route.routes]]",
+            "dispatch.route.mute_time_intervals has 1, expected none as the root is never muted and routes below do \
+             not take it over; put it into each [[dispatch.route.routes]] that it is for",
             "dispatch.route.group_interval is 0, expected a span longer than nothing, as \"5m\"",
             "dispatch.route.routes[0].receiver is \"x\", expected one of \"chat\", \"phone\", \"mute\", \"slow\"",
             "dispatch.route.routes[0].group_by[2] is \"a\", which is there already, expected it once",
             "dispatch.route.routes[0].group_by[3] is empty, expected the name of a label",
             "dispatch.route.routes[0].group_by has \"...\" and labels, expected \"...\" alone or labels alone",
-            "dispatch.route.routes[0].mute_time_intervals[0] is \"night\", expected none, as none is defined",
+            "dispatch.route.routes[0].mute_time_intervals[0] is \"noon\", expected one of \"night\"",
             "dispatch.route.routes[0].escalate[0].receiver is \"y\", expected one of \"chat\", \"phone\", \
              \"mute\", \"slow\"",
             "dispatch.route.routes[0].escalate[0].after is 0, expected a span longer than nothing, as \"5m\"",
@@ -909,6 +1216,13 @@ fn a_muted_route_tells_when_its_time_comes_but_resolves_at_any_time() {
     );
     assert_eq!(scene.decisions("a")[2], "Muted chat: its route is muted at this time by \"night\"");
     assert_eq!(scene.decisions("a").len(), 5);
+}
+
+#[test]
+fn a_route_below_a_muted_one_is_not_muted() {
+    let tree = format!("{MUTED}")
+        .replace("repeat_interval = \"7d\"", "[[route.routes.routes]]\nmatchers = ['alertname=\"b\"']");
+    check(&tree, "0s fire a\n0s fire b\n30s chat: first b\nuntil 1h");
 }
 
 #[test]

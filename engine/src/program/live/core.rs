@@ -375,18 +375,19 @@ impl Core {
         }
     }
 
-    /// Tells dispatch all alerts that fire: it may know of others, or not of all.
+    /// Tells dispatch all alerts: it may know of others, or not of all.
     fn reconcile(&mut self) {
         let (Some(teller), Some(engine)) = (&mut self.teller, &self.engine) else { return };
-        let firing = engine.alerts();
-        let firing = firing.iter().filter_map(|alert| self.catalogue.firing(alert)).collect();
-        teller.tell(Told::Reconciled(firing));
+        teller.tell(self.catalogue.told(&engine.alerts()));
     }
 
     /// Tells dispatch newer values of alerts that fire: of all in turn, where there are very many.
     fn refresh(&mut self) {
         let Some(teller) = &mut self.teller else { return };
         let alerts = &self.status.alerts;
+        if teller.has_orphans() {
+            return teller.mention(self.catalogue.told(alerts));
+        }
         if self.refreshed >= alerts.len() {
             self.refreshed = 0;
         }

@@ -143,6 +143,17 @@ impl Run {
         self.said.extend(outcome.refused.clone());
     }
 
+    /// Does all that is due, and hears from the engine what fires.
+    fn reconcile(&mut self) {
+        let outcome = self.scene.step(Input::Tick);
+        self.note(&outcome);
+        let alerts = self.scene.dispatcher.view(self.scene.now).alerts;
+        let firing = alerts.iter().filter(|alert| alert.ends_at.is_none());
+        let firing = firing.map(|alert| alert.fingerprint).collect();
+        let outcome = self.scene.step(Input::Reconciled { firing, pending: Default::default() });
+        self.note(&outcome);
+    }
+
     /// Goes on with what the store has.
     fn restart(&mut self) {
         let rows: Vec<Row> = self.scene.rows();
@@ -171,7 +182,11 @@ fn a_restored_dispatcher_goes_on_as_if_nothing_had_happened() {
             let (mut whole, mut cut) = (Run::new(), Run::new());
             for (number, step) in steps.iter().enumerate() {
                 if cuts.contains(&number) {
+                    let outcome = cut.scene.step(Input::Tick);
+                    cut.note(&outcome);
                     cut.restart();
+                    cut.reconcile();
+                    whole.reconcile();
                 }
                 whole.take(step);
                 cut.take(step);

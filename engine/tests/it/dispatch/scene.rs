@@ -3,10 +3,11 @@
 //! ```text
 //! 0s fire a/1 severity=critical     alert "a" with the label peer="1" begins to fire
 //! 30s chat: first a/1               what is told; resolved alerts have a "-", flapping ones a "~"
+//! 1m reconcile a/1 ?b               the engine says what fires, and what is pending
 //! until 1h                          how long to wait in the end
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tocsin_engine::dispatch::alert::{AlertChange, AlertState, Fingerprint, Labels};
 use tocsin_engine::dispatch::decision::{Decision, DecisionKind};
@@ -161,15 +162,23 @@ impl Scene {
                 assert_eq!(notes, [""; 0]);
                 return Outcome::default();
             }
+            "away" => {
+                self.now = self.now.plus_ms(span_ms(name));
+                let notes = self.restart(self.routing.clone());
+                assert_eq!(notes, [""; 0]);
+                return Outcome::default();
+            }
             "fire" => Input::Changed(self.change(name, AlertState::Firing, &options)),
             "resolve" => Input::Changed(self.change(name, AlertState::Resolved, &options)),
             "refresh" => Input::Refreshed(self.change(name, AlertState::Firing, &[("since", "known")])),
-            "reconcile" => Input::Reconciled(
-                line.split(' ')
-                    .skip(1)
-                    .map(|name| Fingerprint::of(&labels(name, &[])))
-                    .collect::<BTreeSet<_>>(),
-            ),
+            "reconcile" => {
+                let names =
+                    line.split(' ').skip(1).map(|name| (name.starts_with('?'), name.trim_start_matches('?')));
+                let names = names.map(|(is_pending, name)| (is_pending, Fingerprint::of(&labels(name, &[]))));
+                let (pending, firing): (Vec<_>, Vec<_>) = names.partition(|(is_pending, _)| *is_pending);
+                let ids = |named: Vec<(bool, Fingerprint)>| named.into_iter().map(|(_, id)| id).collect();
+                Input::Reconciled { firing: ids(firing), pending: ids(pending) }
+            }
             "silence" => Input::Silence {
                 id: name.to_string(),
                 draft: SilenceDraft {

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tocsin_engine::alerts::State;
-use tocsin_engine::dispatch::alert::{AlertChange, AlertState, Labels};
+use tocsin_engine::dispatch::alert::{AlertChange, AlertState, Fingerprint, Labels};
 use tocsin_engine::engine::{AlertReport, Library};
 use tocsin_engine::rules::header::Header;
 use tocsin_engine::rules::{Severity, Status};
 use tocsin_engine::timeline::{AlertKey, Change};
 use tocsin_engine::windows::Reading;
+
+use super::teller::Told;
 
 /// What alerts need of rules, also of rules that are no longer there: their alerts still resolve.
 #[derive(Debug, Default)]
@@ -60,6 +62,20 @@ impl Catalogue {
             limit: number(report.limit),
             evidence: report.evidence.clone(),
         })
+    }
+
+    /// All alerts, those that are only pending by name.
+    pub fn told(&self, reports: &[AlertReport]) -> Told {
+        Told::Reconciled {
+            firing: reports.iter().filter_map(|alert| self.firing(alert)).collect(),
+            pending: reports.iter().filter_map(|alert| self.pending(alert)).collect(),
+        }
+    }
+
+    /// An alert that is only pending; none if it fires.
+    fn pending(&self, report: &AlertReport) -> Option<Fingerprint> {
+        let labels = || self.labels(&report.rule, &report.node, &report.key, report.severity);
+        (report.state == State::Pending).then(|| Fingerprint::of(&labels()))
     }
 
     fn labels(&self, rule: &Arc<str>, node: &str, key: &AlertKey, severity: Severity) -> Labels {

@@ -1,10 +1,10 @@
 //! How the engine's thread tells dispatch what alerts do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tocsin_engine::dispatch::alert::AlertChange;
+use tocsin_engine::dispatch::alert::{AlertChange, Fingerprint};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -25,8 +25,13 @@ pub enum Told {
     },
     /// Newer values of some that fire.
     Refreshed(Vec<AlertChange>),
-    /// All that fire, after a restart or a reload.
-    Reconciled(Vec<AlertChange>),
+    /// All alerts, after a restart or a reload.
+    Reconciled {
+        /// Those that fire.
+        firing: Vec<AlertChange>,
+        /// Those that may.
+        pending: Vec<Fingerprint>,
+    },
 }
 
 /// The engine's end of the line.
@@ -35,6 +40,7 @@ pub struct Teller {
     line: mpsc::Sender<Told>,
     told: u64,
     committed: Arc<AtomicU64>,
+    has_orphans: Arc<AtomicBool>,
 }
 
 /// The end of dispatch.
@@ -44,13 +50,18 @@ pub struct Listener {
     pub line: mpsc::Receiver<Told>,
     /// How much of it is stored.
     pub committed: Arc<AtomicU64>,
+    /// Whether dispatch knows alerts as firing that the engine did not say to fire.
+    pub has_orphans: Arc<AtomicBool>,
 }
 
 /// A line from the engine to dispatch.
 pub fn line() -> (Teller, Listener) {
     let (sender, receiver) = mpsc::channel(ON_THE_WAY_MAX);
     let committed = Arc::new(AtomicU64::new(0));
-    (Teller { line: sender, told: 0, committed: committed.clone() }, Listener { line: receiver, committed })
+    let has_orphans = Arc::new(AtomicBool::new(false));
+    let listener =
+        Listener { line: receiver, committed: committed.clone(), has_orphans: has_orphans.clone() };
+    (Teller { line: sender, told: 0, committed, has_orphans }, listener)
 }
 
 impl Teller {
@@ -73,6 +84,11 @@ impl Teller {
         if self.line.capacity() > ON_THE_WAY_MAX / 2 && self.line.try_send(told).is_ok() {
             self.told += 1;
         }
+    }
+
+    /// True if dispatch waits to hear what became of alerts that it knows.
+    pub fn has_orphans(&self) -> bool {
+        self.has_orphans.load(Ordering::Relaxed)
     }
 
     /// True if all that was told is stored.

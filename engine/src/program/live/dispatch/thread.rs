@@ -243,7 +243,7 @@ impl Thread {
                     }
                 }
             }
-            Told::Reconciled(alerts) => self.reconcile(alerts, now),
+            Told::Reconciled { firing, pending } => self.reconcile(firing, pending, now),
         }
     }
 
@@ -290,7 +290,7 @@ impl Thread {
         self.apply(alert, now);
     }
 
-    fn reconcile(&mut self, alerts: Vec<AlertChange>, now: Timestamp) {
+    fn reconcile(&mut self, alerts: Vec<AlertChange>, pending: Vec<Fingerprint>, now: Timestamp) {
         let view = self.dispatcher.view(now);
         let known = view.alerts.iter().filter(|alert| alert.ends_at.is_none());
         let known: BTreeSet<Fingerprint> = known.map(|alert| alert.fingerprint).collect();
@@ -308,7 +308,7 @@ impl Thread {
             }
         }
         self.firing.retain(|fingerprint, _| firing.contains(fingerprint));
-        self.step(Input::Reconciled(firing), now);
+        self.step(Input::Reconciled { firing, pending: pending.into_iter().collect() }, now);
     }
 
     /// Since when an alert fires, if it does; unix ms on the node's clock.
@@ -368,6 +368,7 @@ impl Thread {
         }
         if has_answers || now.unix_ms() - self.published_ms >= PUBLISH_EVERY_MS {
             self.publish();
+            listener.has_orphans.store(self.dispatcher.has_orphans(), Ordering::Relaxed);
         }
         for answer in std::mem::take(&mut self.answers) {
             answer(self.outage.as_ref().map(|outage| outage.error.as_str()));
@@ -519,12 +520,12 @@ fn is_suppression(kind: DecisionKind) -> bool {
         | DecisionKind::RateLimited
         | DecisionKind::Flapping
         | DecisionKind::Acknowledged
-        | DecisionKind::Experimental
-        | DecisionKind::Unrouted => true,
+        | DecisionKind::Experimental => true,
         DecisionKind::Fired
         | DecisionKind::Resolved
         | DecisionKind::Grouped
         | DecisionKind::Notified
+        | DecisionKind::Unacknowledged
         | DecisionKind::Escalated => false,
     }
 }

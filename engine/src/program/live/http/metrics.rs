@@ -79,16 +79,8 @@ const fn told_gauge(
 /// Labels of what is counted by receiver.
 const RECEIVER: &[&str] = &["receiver", "integration"];
 /// Why alerts are not sent: names of decisions, so that each is there with 0.
-const SUPPRESSIONS: [&str; 8] = [
-    "silenced",
-    "inhibited",
-    "muted",
-    "rate_limited",
-    "flapping",
-    "acknowledged",
-    "experimental",
-    "unrouted",
-];
+const SUPPRESSIONS: [&str; 7] =
+    ["silenced", "inhibited", "muted", "rate_limited", "flapping", "acknowledged", "experimental"];
 
 /// Every metric.
 #[rustfmt::skip]

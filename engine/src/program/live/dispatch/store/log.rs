@@ -196,7 +196,7 @@ const KINDS: [DecisionKind; 13] = [
     DecisionKind::RateLimited,
     DecisionKind::Flapping,
     DecisionKind::Acknowledged,
+    DecisionKind::Unacknowledged,
     DecisionKind::Escalated,
     DecisionKind::Experimental,
-    DecisionKind::Unrouted,
 ];

@@ -67,7 +67,7 @@ fn route(text: &mut String, route: &Route, depth: usize) {
             lines.push(format!("{name}: {}", list(names)));
         }
     }
-    for step in &route.escalate {
+    for step in route.escalate.iter().flatten() {
         lines.push(format!("# escalates to {} after {}", quoted(&step.receiver), duration(step.after)));
     }
     if !route.routes.is_empty() {
