@@ -120,6 +120,7 @@ impl Core {
         if let Some(mut checkpoint) = checkpoint {
             core.now_ms = checkpoint.at_ms;
             core.intake.memory = std::mem::take(&mut checkpoint.memory);
+            core.name_nodes();
             let from = checkpoint.position.get_or_insert_with(|| Position::at(checkpoint.at_ms));
             let caught_up = core.catch_up(&folder, from);
             clean = checkpoint.clean && caught_up == 0;
@@ -367,7 +368,17 @@ impl Core {
         }
     }
 
+    /// Tells dispatch which nodes there are: alerts may tell of nodes that are in none of their labels.
+    fn name_nodes(&self) {
+        if let Some(teller) = &self.teller {
+            teller.name(self.intake.memory.nodes.keys());
+        }
+    }
+
     fn tell_dispatch(&mut self, changes: &[Change], is_new: bool) {
+        if !changes.is_empty() {
+            self.name_nodes();
+        }
         let Some(teller) = &mut self.teller else { return };
         for change in changes.iter().filter_map(|change| self.catalogue.change(change)) {
             // Where dispatch has ended the program is about to end, and the next run tells it again.
@@ -377,6 +388,7 @@ impl Core {
 
     /// Tells dispatch all alerts that fire: it may know of others, or not of all.
     fn reconcile(&mut self) {
+        self.name_nodes();
         let (Some(teller), Some(engine)) = (&mut self.teller, &self.engine) else { return };
         let firing = engine.alerts();
         let firing = firing.iter().filter_map(|alert| self.catalogue.firing(alert)).collect();
@@ -385,6 +397,7 @@ impl Core {
 
     /// Tells dispatch newer values of alerts that fire: of all in turn, where there are very many.
     fn refresh(&mut self) {
+        self.name_nodes();
         let Some(teller) = &mut self.teller else { return };
         let alerts = &self.status.alerts;
         if self.refreshed >= alerts.len() {
