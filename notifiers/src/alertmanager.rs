@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::config::Context;
 use crate::http::{self, Access, BasicAuth, Request};
 use crate::secret::{Given, Secret, SecretSource};
-use crate::{Attempt, Delivery, Notifier, NotifyError, Receipt};
+use crate::{Attempt, Delivery, Notifier, NotifyError, Receipt, text};
 
 /// How long a sample and a trouble of the program last, ms: nobody sends their end.
 const SHORT_MS: i64 = 300_000;
@@ -178,8 +178,9 @@ fn alert(alert: &Alert, notification: &Notification, now_ms: i64, lasting_ms: i6
     })
 }
 
+/// The beginning of 1970 if there is no such instant: it refuses a whole request for one that cannot be read.
 fn rfc3339(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+    text::rfc3339(ms).unwrap_or_else(|| Timestamp::UNIX_EPOCH.to_string())
 }
 
 /// It refuses a whole request for one that is no URL.

@@ -120,7 +120,6 @@ impl Core {
         if let Some(mut checkpoint) = checkpoint {
             core.now_ms = checkpoint.at_ms;
             core.intake.memory = std::mem::take(&mut checkpoint.memory);
-            core.name_nodes();
             let from = checkpoint.position.get_or_insert_with(|| Position::at(checkpoint.at_ms));
             let caught_up = core.catch_up(&folder, from);
             clean = checkpoint.clean && caught_up == 0;

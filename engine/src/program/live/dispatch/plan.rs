@@ -138,6 +138,17 @@ mod tests {
     }
 
     #[test]
+    fn names_of_all_configured_nodes_are_known_before_any_alert() {
+        let text = "data = \"x\"\n[[node]]\nname = \"hal\"\n[[nats]]\nname = \"far\"\nurl = \"nats://a:4222\"\nnode = \"bob\"\n\
+            [[receiver]]\nname = \"ops\"\nredact = \"addresses_and_nodes\"\n[receiver.webhook]\nurl = \"http://a/\"\n\
+            [dispatch.route]\nreceiver = \"ops\"\n";
+        let plan =
+            Config::parse(text).and_then(|config| config.plan()).expect("it is right").expect("a plan");
+        assert_eq!(plan.hidden.nodes.all(), ["hal", "bob"].map(str::to_string).into());
+        assert!(plan.hidden.hides_nodes());
+    }
+
+    #[test]
     fn an_alertmanager_must_be_told_again_before_it_resolves_by_itself() {
         check("", "", true);
         check("lasting = \"5h\"", "", true);

@@ -173,6 +173,11 @@ fn bounded(lines: Vec<String>, count: usize) -> String {
 }
 
 impl Hidden {
+    /// True if any receiver is not to be told the names of nodes.
+    pub fn hides_nodes(&self) -> bool {
+        self.redact.values().any(|redact| *redact == Redact::AddressesAndNodes)
+    }
+
     /// The text without what is to be hidden.
     fn apply(&self, text: String, dispatch: &Dispatch, receiver: &str) -> String {
         let redact = self.redact.get(receiver).copied().unwrap_or_default();
