@@ -1,8 +1,8 @@
 //! Pushes alerts to Alertmanagers that exist already.
 //!
-//! An Alertmanager resolves an alert by itself when its `endsAt` has passed, and dispatch repeats only every
-//! `repeat_interval`: so a firing alert is sent with an end `lasting` from now, which must be longer than the
-//! `repeat_interval` of its route. All Alertmanagers are told, as Prometheus does; one that takes it is enough, as those of
+//! An Alertmanager resolves an alert by itself when its `endsAt` has passed. Dispatch repeats every `repeat_interval`, and
+//! not at all what is acknowledged, silenced, muted or flapping: so a firing alert is sent with an end `lasting` from now,
+//! which must be longer than the `repeat_interval` of its route and than people leave such an alert alone. All Alertmanagers are told, as Prometheus does; one that takes it is enough, as those of
 //! a cluster tell each other.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::config::Context;
 use crate::http::{self, Access, BasicAuth, Request};
 use crate::secret::{Given, Secret, SecretSource};
-use crate::{Attempt, Delivery, Notifier, NotifyError, Receipt};
+use crate::{Attempt, Delivery, Notifier, NotifyError, Receipt, text};
 
 /// How long a sample and a trouble of the program last, ms: nobody sends their end.
 const SHORT_MS: i64 = 300_000;
@@ -29,7 +29,7 @@ const SHORT_MS: i64 = 300_000;
 pub struct Config {
     /// Where they are: `http://127.0.0.1:9093`, with the prefix of the path if they have one.
     pub urls: Vec<Secret>,
-    /// How long a firing alert lasts if it is not sent again; longer than the route's `repeat_interval`.
+    /// How long a firing alert lasts if it is not sent again, a week if absent; longer than the route's `repeat_interval`.
     #[serde(default = "lasting")]
     pub lasting: Span,
     /// Further headers.
@@ -47,7 +47,7 @@ pub struct Config {
 }
 
 fn lasting() -> Span {
-    Span::from_secs(86_400)
+    Span::from_secs(7 * 86_400)
 }
 
 /// The notifier of a table.
@@ -178,8 +178,9 @@ fn alert(alert: &Alert, notification: &Notification, now_ms: i64, lasting_ms: i6
     })
 }
 
+/// The beginning of 1970 if there is no such instant: it refuses a whole request for one that cannot be read.
 fn rfc3339(ms: i64) -> String {
-    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+    text::rfc3339(ms).unwrap_or_else(|| Timestamp::UNIX_EPOCH.to_string())
 }
 
 /// It refuses a whole request for one that is no URL.

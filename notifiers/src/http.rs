@@ -1,12 +1,13 @@
 //! One HTTP request to a destination: limits on time and size, failures by kind, secrets kept out of errors.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, StatusCode, Url, redirect};
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,14 +15,10 @@ use tocsin_proto::Span;
 
 use crate::secret::{Given, Secret, SecretSource};
 use crate::text::line;
-use crate::{ATTEMPT_MAX, Failure, NotifyError};
+use crate::{ATTEMPT_MAX, Failure, NotifyError, answer};
 
 /// Most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 65_536;
-/// Most characters of an answer that an error shows.
-const SHOWN_MAX: usize = 300;
-/// How long a destination can ask to be left alone; longer is taken for this.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
 /// A part of a URL that is at least so long may be a token.
 const TOKEN_MIN: usize = 6;
 
@@ -123,23 +120,19 @@ impl Access {
         if let Some(login) = &self.basic_auth {
             let password = login.password.read().map_err(misconfigured)?;
             sent = sent.basic_auth(&login.username, Some(password.expose()));
+            secrets.push(basic(&login.username, password.expose()));
             secrets.push(password);
         }
-        let mut answer =
-            sent.body(request.body).send().await.map_err(|error| transport(&host, &secrets, error))?;
-        let status = answer.status();
+        let mut answered =
+            sent.body(request.body).send().await.map_err(|error| broken(&host, &secrets, error))?;
+        let status = answered.status();
         if status.is_success() {
             return Ok(());
         }
-        let headers = answer.headers().clone();
+        let headers = answered.headers().clone();
         let mut text = Vec::new();
         // What is wrong is known already; a body that breaks off takes nothing away.
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            text.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - text.len())]);
-            if text.len() == ANSWER_BYTES_MAX {
-                break;
-            }
-        }
+        let _ = answer::read(&mut answered, &mut text, ANSWER_BYTES_MAX).await;
         Err(refused(&host, status, &headers, &String::from_utf8_lossy(&text), &secrets))
     }
 
@@ -178,7 +171,7 @@ impl Access {
             }
             builder = builder.tls_certs_only(certificates);
         }
-        builder.build().map_err(|error| format!("TLS cannot be set up: {}", chain(&error)))
+        builder.build().map_err(|error| format!("TLS cannot be set up: {}", answer::chain(&error)))
     }
 
     fn headers(&self, secrets: &mut Vec<Secret>) -> Result<HeaderMap, String> {
@@ -189,6 +182,9 @@ impl Access {
                 name.parse::<HeaderName>().map_err(|error| error.to_string())?,
                 sensitive(name, &value)?,
             );
+            // A server may repeat `Bearer` and a token as a token alone.
+            secrets
+                .extend(value.expose().split_whitespace().filter(|part| part.len() >= TOKEN_MIN).map(secret));
             secrets.push(value);
         }
         if let Some(token) = &self.bearer_token {
@@ -224,12 +220,51 @@ fn sensitive(name: &str, value: &Secret) -> Result<HeaderValue, String> {
     Ok(header)
 }
 
-/// What of a URL may be a secret: path, query, login, and each longer part of them.
+/// What of a URL may be a secret: path, query, and each longer part of them; and the login, of any length and as it is
+/// sent. Each as it is written, and as it is meant: `%21` is an exclamation mark.
 fn tokens(url: &Url) -> Vec<Secret> {
-    let whole = [url.as_str(), url.path(), url.query().unwrap_or(""), url.password().unwrap_or("")];
+    let whole = [url.as_str(), url.path(), url.query().unwrap_or("")];
     let parts = url.path().split('/').chain(url.query().unwrap_or("").split(['&', '=']));
-    let texts = whole.into_iter().chain(parts).filter(|text| text.len() >= TOKEN_MIN);
-    texts.map(|text| Secret::new(text.to_string())).collect()
+    let long = whole.into_iter().chain(parts).filter(|text| text.len() >= TOKEN_MIN);
+    let (name, password) = (url.username(), url.password().unwrap_or(""));
+    // A name without a password is a token.
+    let name_or_token = Some(name).filter(|name| password.is_empty() || name.len() >= TOKEN_MIN);
+    let written = long.chain(name_or_token).chain([password]);
+    let mut secrets: Vec<Secret> = written.flat_map(|text| [secret(text), secret(&decoded(text))]).collect();
+    if !name.is_empty() || !password.is_empty() {
+        secrets.push(basic(&decoded(name), &decoded(password)));
+    }
+    secrets
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_string())
+}
+
+/// Name and password as `Authorization: Basic` has them (RFC 7617).
+fn basic(name: &str, password: &str) -> Secret {
+    Secret::new(BASE64_STANDARD.encode(format!("{name}:{password}")))
+}
+
+/// The text with `%21` and the like as what they stand for.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits =
+            after.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The configuration, or a file it names, is not right; that may be put right while we wait.
@@ -237,15 +272,8 @@ pub fn misconfigured(text: String) -> NotifyError {
     NotifyError { failure: Failure::Other, can_retry: true, retry_after: None, text }
 }
 
-/// No answer came.
-fn transport(host: &str, secrets: &[Secret], error: reqwest::Error) -> NotifyError {
-    let (failure, what) = match () {
-        () if error.is_timeout() => (Failure::Timeout, "no answer in time"),
-        () if error.is_connect() => (Failure::Connection, "cannot be reached"),
-        () => (Failure::Connection, "the connection broke"),
-    };
-    let text = format!("{host}: {what}: {}", shown(&chain(&error.without_url()), secrets));
-    NotifyError { failure, can_retry: true, retry_after: None, text }
+fn broken(host: &str, secrets: &[Secret], error: reqwest::Error) -> NotifyError {
+    answer::broken(host, secrets.iter().map(Secret::expose), error)
 }
 
 /// An answer came and says no.
@@ -256,62 +284,17 @@ fn refused(
     body: &str,
     secrets: &[Secret],
 ) -> NotifyError {
-    let (failure, can_retry) = match status.as_u16() {
-        401 | 403 => (Failure::AuthError, false),
-        408 => (Failure::Timeout, true),
-        425 => (Failure::ServerError, true),
-        429 => (Failure::RateLimited, true),
-        500.. => (Failure::ServerError, true),
-        _ => (Failure::ClientError, false),
-    };
+    let (failure, can_retry) = answer::meaning(status);
     let mut text = format!("{host}: answered {status}");
     if status.is_redirection() {
         text.push_str(", a redirect, which is not followed; expected the final address as url");
     }
-    let told = shown(body, secrets);
+    let told = answer::shown(body, secrets.iter().map(Secret::expose));
     if !told.is_empty() {
         text.push_str(": ");
         text.push_str(&told);
     }
-    let retry_after = if can_retry { retry_after(headers, body) } else { None };
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    let retry_after = answer::retry_after(headers, &body).filter(|_| can_retry);
     NotifyError { failure, can_retry, retry_after, text }
-}
-
-/// How long we are asked to wait: `Retry-After` as seconds or as a date, else Discord's `retry_after` (seconds) or Telegram's
-/// `parameters.retry_after` (seconds) in the body.
-/// Sources: RFC 9110 10.2.3; Discord, rate limits; Telegram Bot API, ResponseParameters.
-fn retry_after(headers: &HeaderMap, body: &str) -> Option<Duration> {
-    let header = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::trim);
-    let seconds = header.and_then(|text| text.parse().ok()).or_else(|| {
-        let until = jiff::fmt::rfc2822::parse(header?).ok()?.timestamp();
-        Some(until.duration_since(jiff::Timestamp::now()).as_secs_f64())
-    });
-    let seconds: f64 = seconds.or_else(|| {
-        let body: Value = serde_json::from_str(body).ok()?;
-        body["retry_after"].as_f64().or_else(|| body["parameters"]["retry_after"].as_f64())
-    })?;
-    // A date in the past, a negative number and no number at all ask for nothing.
-    let seconds =
-        if seconds.is_nan() { return None } else { seconds.clamp(0.0, RETRY_AFTER_MAX.as_secs_f64()) };
-    Some(Duration::from_secs_f64(seconds))
-}
-
-/// The text in one line without secrets, bounded.
-fn shown(text: &str, secrets: &[Secret]) -> String {
-    let mut text = text.to_string();
-    for secret in secrets.iter().filter(|secret| !secret.expose().is_empty()) {
-        text = text.replace(secret.expose(), "***");
-    }
-    line(&text, SHOWN_MAX)
-}
-
-/// An error with its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

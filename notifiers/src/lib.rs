@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod alertmanager;
+mod answer;
 pub mod config;
 pub mod email;
 pub mod http;

@@ -1,4 +1,4 @@
-//! Texts that strangers had a part in, made fit for one line of a bounded length.
+//! Texts that strangers had a part in, made fit for one line of a bounded length; and instants as machines read them.
 
 /// The text in one line of at most so many characters: line ends, tabs and other control characters become a space,
 /// several spaces one, and characters that turn the direction of writing or cannot be seen are left out.
@@ -55,6 +55,11 @@ pub fn cut_bytes(text: &str, bytes_max: usize, mark: &str) -> String {
         end -= 1;
     }
     format!("{}{mark}", &text[..end])
+}
+
+/// An instant (unix ms) as RFC 3339; none if there is no such instant.
+pub fn rfc3339(ms: i64) -> Option<String> {
+    jiff::Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
 }
 
 #[cfg(test)]

@@ -210,7 +210,7 @@ fn letters_go_encrypted_and_with_a_login() {
         // The password is read anew each time, so a wrong one needs no restart.
         std::fs::write(&password, "wrong-battery").expect("writable");
         let error = send(&*notifier, &delivery("b2")).expect_err("a wrong password");
-        assert_eq!((error.failure, error.can_retry), (Failure::AuthError, false), "{error}");
+        assert_eq!((error.failure, error.can_retry), (Failure::AuthError, true), "{error}");
         assert!(!format!("{error:?}").contains("wrong-battery"));
         std::fs::write(&password, PASSWORD).expect("writable");
         send(&*notifier, &delivery("b2")).expect("taken");
@@ -308,16 +308,16 @@ fn five_hundred_is_final() {
 
 #[test]
 fn logins_that_are_refused_are_told_apart() {
-    check_failure(&[("AUTH", "535 5.7.8 no")], Failure::AuthError, false, "535");
+    check_failure(&[("AUTH", "535 5.7.8 no")], Failure::AuthError, true, "535");
     check_failure(&[("AUTH", "454 4.7.0 not now")], Failure::AuthError, true, "454");
-    check_failure(&[("MAIL", "530 5.7.0 who are you")], Failure::AuthError, false, "530");
+    check_failure(&[("MAIL", "530 5.7.0 who are you")], Failure::AuthError, true, "530");
 }
 
 #[test]
 fn a_server_that_repeats_the_password_is_not_quoted() {
     let echo = base64::engine::general_purpose::STANDARD.encode("\0tocsin\0tocsin-notifiers");
     let answer = format!("535 AUTH PLAIN {echo} (tocsin-notifiers) is wrong");
-    check_failure(&[("AUTH", &answer)], Failure::AuthError, false, "535");
+    check_failure(&[("AUTH", &answer)], Failure::AuthError, true, "535");
 }
 
 #[test]

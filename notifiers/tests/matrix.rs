@@ -229,15 +229,15 @@ fn what_can_be_mended_later_is_tried_again_and_what_cannot_is_not() {
     };
     std::fs::write(site.file("wrong"), "syt_wrong").expect("written");
     let wrong = site.receiver(json!({"room": site.room, "access_token": {"file": site.file("wrong")}}));
-    check(site.send(&wrong, firing("n1"), None), Failure::AuthError, false);
+    check(site.send(&wrong, firing("n1"), None), Failure::AuthError, true);
     let wrong = site.receiver(json!({
         "room": site.room, "user": site.tocsin.id, "password": {"file": site.file("wrong")},
     }));
-    check(site.send(&wrong, firing("n1"), None), Failure::AuthError, false);
+    check(site.send(&wrong, firing("n1"), None), Failure::AuthError, true);
 
     let cellar = site.anna.create_room("cellar", &[]);
     let other = site.receiver(json!({"room": cellar, "access_token": {"file": site.file("token")}}));
-    check(site.send(&other, firing("n1"), None), Failure::AuthError, false);
+    check(site.send(&other, firing("n1"), None), Failure::AuthError, true);
     site.anna.invite(&cellar, &site.tocsin);
     site.send(&other, firing("n1"), None).expect("invited by now");
 
@@ -451,4 +451,44 @@ fn an_invitation_is_waited_for() {
     site.anna.say(&site.room, "!alerts");
     assert_eq!(listening.next().1, Ask::Alerts);
     listening.stop(&site);
+}
+
+/// A homeserver that takes messages, and pictures without end.
+fn homeserver_without_media(runtime: &tokio::runtime::Runtime) -> (String, Arc<Mutex<Vec<String>>>) {
+    use axum::http::StatusCode;
+    let paths = Arc::new(Mutex::new(Vec::new()));
+    let seen = paths.clone();
+    let answer = move |request: axum::extract::Request| {
+        let (seen, path) = (seen.clone(), request.uri().path().to_string());
+        async move {
+            seen.lock().expect("no panic").push(path.clone());
+            match path {
+                path if path.contains("/media/") => std::future::pending().await,
+                path if path.contains("/state/") => (StatusCode::NOT_FOUND, "{}".to_string()),
+                path if path.contains("/join/") => (StatusCode::OK, r#"{"room_id": "!r:x"}"#.to_string()),
+                _ => (StatusCode::OK, r#"{"event_id": "$e"}"#.to_string()),
+            }
+        }
+    };
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    runtime.spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    (url, paths)
+}
+
+#[test]
+fn a_text_that_was_sent_counts_however_long_its_plot_takes() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("token"), "syt_token").expect("written");
+    let (url, paths) = homeserver_without_media(&runtime);
+    let table = json!({"room": "!r:x", "access_token": {"file": folder.path().join("token")}});
+    let sending = async {
+        let notifier = receiver(&url, table).notifier().expect("a notifier");
+        let told = Delivery { notification: firing("n1"), first: None };
+        tokio::time::timeout(tocsin_notifiers::ATTEMPT_MAX, notifier.notify(&told)).await
+    };
+    let receipt = runtime.block_on(sending).expect("in time").expect("the text was sent");
+    assert_eq!(receipt.reference, "$e");
+    assert!(paths.lock().expect("no panic").iter().any(|path| path.contains("/media/")), "a plot was tried");
 }

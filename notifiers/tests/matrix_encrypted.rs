@@ -146,3 +146,19 @@ async fn a_room_that_is_not_encrypted_is_told_nothing() {
     assert!(!error.can_retry && error.text.contains("not encrypted"), "{error}");
     assert_eq!(tokio::task::block_in_place(|| anna.messages(&plain)), Vec::<Value>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_cannot_be_opened_are_tried_again() {
+    tocsin_notifiers::choose_cryptography();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_server, _anna, _, receiver) = tokio::task::block_in_place(|| site(folder.path()));
+    let keys = folder.path().join("session.keys");
+    std::fs::write(&keys, "no folder").expect("written");
+    let notifier = receiver.notifier().expect("a notifier");
+    let told = notification("n1", Reason::FirstNotification, Status::Firing);
+    let error = notifier.notify(&Delivery { notification: told.clone(), first: None }).await;
+    let error = error.expect_err("no keys");
+    assert!(error.can_retry && error.text.contains("session.keys"), "{error}");
+    std::fs::remove_file(&keys).expect("it is there");
+    notifier.notify(&Delivery { notification: told, first: None }).await.expect("sent");
+}

@@ -1,6 +1,6 @@
 //! What leaves the machine does not tell where the nodes are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use proptest::prelude::*;
@@ -12,8 +12,8 @@ fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn hidden(text: &str) -> String {
-    redacted(Notification { reason_text: text.to_string(), ..Notification::default() }, Redact::Addresses)
-        .reason_text
+    let told = Notification { reason_text: text.to_string(), ..Notification::default() };
+    redacted(told, Redact::Addresses, &BTreeSet::new()).reason_text
 }
 
 #[track_caller]
@@ -88,7 +88,7 @@ fn told() -> Notification {
 
 #[test]
 fn addresses_are_hidden_wherever_they_stand() {
-    let told = redacted(told(), Redact::Addresses);
+    let told = redacted(told(), Redact::Addresses, &BTreeSet::new());
     let all = format!("{told:?}");
     for address in ["1.2.3.4", "1.2.3.5", "5.6.7.8", "9.9.9.9", "10.0.0.1"] {
         assert!(!all.contains(address), "{all}");
@@ -100,7 +100,7 @@ fn addresses_are_hidden_wherever_they_stand() {
 
 #[test]
 fn labels_and_groups_that_differed_still_differ() {
-    let told = redacted(told(), Redact::AddressesAndNodes);
+    let told = redacted(told(), Redact::AddressesAndNodes, &BTreeSet::new());
     let [first, second] = &told.alerts[..] else { panic!("two alerts") };
     assert!(first.labels["address"].starts_with("[address]-"));
     assert_ne!(first.labels["address"], second.labels["address"]);
@@ -112,7 +112,7 @@ fn labels_and_groups_that_differed_still_differ() {
 
 #[test]
 fn names_of_nodes_become_the_same_words_each_time() {
-    let told = redacted(told(), Redact::AddressesAndNodes);
+    let told = redacted(told(), Redact::AddressesAndNodes, &BTreeSet::new());
     let [first, second] = &told.alerts[..] else { panic!("two alerts") };
     let (hal, hal_2) = (&first.labels["node"], &second.labels["node"]);
     assert!(hal.starts_with("node-") && hal.len() == 9, "{hal}");
@@ -122,8 +122,30 @@ fn names_of_nodes_become_the_same_words_each_time() {
 }
 
 #[test]
+fn nodes_that_are_in_no_label_are_hidden_too() {
+    let fleet = Notification {
+        alerts: vec![Alert {
+            labels: map(&[("alertname", "split")]),
+            annotations: map(&[("summary", "hal is on another tip than bob and bob-2, not bobby")]),
+            ..Alert::default()
+        }],
+        reason_text: "bob has new alerts".to_string(),
+        ..Notification::default()
+    };
+    let known: BTreeSet<String> = ["hal", "bob", "bob-2", ""].map(str::to_string).into();
+    let told = redacted(fleet.clone(), Redact::AddressesAndNodes, &known);
+    let summary = &told.alerts[0].annotations["summary"];
+    let words: Vec<&str> = summary.split([' ', ',']).filter(|word| word.starts_with("node-")).collect();
+    assert_eq!(words.len(), 3, "{summary}");
+    assert!(summary.ends_with(", not bobby") && !summary.contains("hal"), "{summary}");
+    assert_eq!(told.reason_text, format!("{} has new alerts", words[1]));
+    let addresses_alone = redacted(fleet.clone(), Redact::Addresses, &known);
+    assert_eq!(addresses_alone, fleet);
+}
+
+#[test]
 fn nothing_is_hidden_unless_asked_for() {
-    assert_eq!(redacted(told(), Redact::Nothing), told());
+    assert_eq!(redacted(told(), Redact::Nothing, &BTreeSet::new()), told());
 }
 
 /// An address in one of the forms in which programs write them.

@@ -211,7 +211,7 @@ async fn telegram_gets_its_html_at_the_bots_address() {
         "chat_id": -1001,
         "text": "<b>[FIRING 1] addr_flood on hal (critical)</b>\n\n<b>peer 7 &lt;/b&gt;&lt;!channel&gt; @everyone *flood* \
             &amp; more</b>\n1160 against a limit of 60 (addresses in 10m)\nsince 2026-11-21 16:48:00 UTC (12 min 5 s)\n\
-            id 0123456789abcdef\n\n<b>What to do:</b> compare other nodes\n\n<b>Why:</b> an honest peer relays few\n\n\
+            id 0123456789abcdef\n\n<b>What to do</b>: compare other nodes\n\n<b>Why</b>: an honest peer relays few\n\n\
             <i>nobody was told yet · tocsin alerts explain 0123456789abcdef</i>\n\nhttps://tocsin.example/",
         "parse_mode": "HTML",
         "link_preview_options": {"is_disabled": true},
@@ -265,6 +265,67 @@ async fn the_greatest_notification_stays_within_the_limits_of_each_service() {
     assert!(count(&received["text"]) <= 4096);
     let text = received["text"].as_str().expect("a text");
     assert_eq!(text.matches("<b>").count(), text.matches("</b>").count());
+}
+
+#[tokio::test]
+async fn telegram_is_told_as_much_of_a_long_text_as_fits() {
+    let (_kept, token) = file("123:T0KEN");
+    let telegram = |told: Notification| {
+        let config = json!({"preset": "telegram", "token": token, "chat_id": "1", "url": ""});
+        async move { sent(config, told).await.json()["text"].as_str().expect("a text").to_string() }
+    };
+    // 600 characters become 3600; with what follows that is more than a message holds.
+    let mut alert = firing();
+    let quotes = "\"".repeat(590);
+    for name in ["summary", "why", "runbook"] {
+        alert.annotations.insert(name.to_string(), format!("{name}{quotes}"));
+    }
+    let text = telegram(notification(Reason::FirstNotification, vec![alert])).await;
+    assert!(text.chars().count() <= 4096, "{}", text.chars().count());
+    assert!(text.contains("<b>summary&quot;") && !text.contains("&quot;&q</b>"), "{text}");
+    assert!(text.contains("since 2026"), "the details of the alert: {text}");
+    assert!(text.contains("\n\n…\n\n<i>nobody was told yet"), "what is cut is said: {text}");
+    assert!(text.ends_with("https://tocsin.example/"), "{text}");
+
+    // A receiver's own text.
+    let server = Server::answering(200).await;
+    let own = json!({"text": "{% for _ in range(1500) %}<&>{% endfor %}"});
+    let hook = json!({"preset": "telegram", "token": token, "chat_id": "1", "url": server.url});
+    let notifier = receiver(json!({"name": "ops", "templates": own, "webhook": hook}));
+    notifier.unwrap_or_else(|error| panic!("{error}")).notify(&delivery(fires())).await.expect("taken");
+    let text = server.only().json()["text"].as_str().expect("a text").to_string();
+    assert!((3500..=4096).contains(&text.chars().count()), "{}", text.chars().count());
+    assert!(text.contains("&lt;&amp;&gt;&lt;") && text.contains('…'), "{text}");
+}
+
+#[tokio::test]
+async fn how_many_alerts_are_not_shown_is_told_by_each_service() {
+    let rule = |name: &str| {
+        let mut alert = firing();
+        alert.labels.insert("alertname".to_string(), name.to_string());
+        alert.annotations.insert("false_positives".to_string(), "a rescan".to_string());
+        alert
+    };
+    let told = || {
+        let alerts = ["a", "b", "c", "d"].map(rule).into_iter().cycle().take(30).collect();
+        Notification { truncated_alerts: 2, ..notification(Reason::FirstNotification, alerts) }
+    };
+    let embed = sent(json!({"preset": "discord"}), told()).await.json()["embeds"][0].clone();
+    assert_eq!(embed["fields"][0], json!({"name": "Not shown", "value": "22 more alerts"}));
+    let slack = sent(json!({"preset": "slack"}), told()).await.json();
+    assert!(slack.to_string().contains("*Not shown:* 22 more alerts"), "{slack}");
+}
+
+#[tokio::test]
+async fn a_digest_of_what_is_over_opens_no_incident() {
+    let (_kept, key) = file("R0UT1NGKEY");
+    let config = json!({"preset": "pagerduty", "routing_key": key});
+    for (alerts, action) in
+        [(vec![resolved()], "resolve"), (vec![], "resolve"), (vec![firing(), resolved()], "trigger")]
+    {
+        let body = sent(config.clone(), notification(Reason::Digest, alerts)).await.json();
+        assert_eq!(body["event_action"], action);
+    }
 }
 
 #[tokio::test]
@@ -347,8 +408,8 @@ async fn each_code_says_whether_another_attempt_can_help() {
     }
     let cases = [
         (400, Failure::ClientError, false),
-        (401, Failure::AuthError, false),
-        (403, Failure::AuthError, false),
+        (401, Failure::AuthError, true),
+        (403, Failure::AuthError, true),
         (404, Failure::ClientError, false),
         (408, Failure::Timeout, true),
         (410, Failure::ClientError, false),
@@ -427,6 +488,30 @@ async fn errors_hold_no_secret_even_if_the_server_echoes_it() {
         notifier("webhook", json!({"preset": "slack", "url_secret": url})).notify(&delivery(fires())).await;
     let error = error.expect_err("nobody listens");
     assert!(error.text.contains("127.0.0.1") && !format!("{error:?}").contains("SECRET"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_login_is_hidden_in_every_form_that_a_server_can_echo() {
+    // What a server got as `Authorization`, or read from it; each with a login of its own.
+    let echo = async |config: &dyn Fn(&str) -> Value, echo: &str| {
+        let body = format!("no entry for {echo}, sorry");
+        let server = Server::start(Answer { status: 401, headers: Vec::new(), body }).await;
+        let error = notifier("webhook", config(&server.url)).notify(&delivery(fires())).await;
+        let text = error.expect_err("it is refused").text;
+        assert!(text.ends_with("no entry for ***, sorry"), "{text}");
+    };
+    let (_kept, password) = file("hunter2");
+    let basic = |url: &str| json!({"url": url, "basic_auth": {"username": "ann", "password": password}});
+    echo(&basic, "hunter2").await;
+    echo(&basic, "YW5uOmh1bnRlcjI=").await;
+    let in_url = |url: &str| json!({"url": url.replace("://", "://ann:p%21x@")});
+    echo(&in_url, "p%21x").await;
+    echo(&in_url, "p!x").await;
+    echo(&in_url, "YW5uOnAheA==").await;
+    let token_in_url = |url: &str| json!({"url": url.replace("://", "://t0k@")});
+    echo(&token_in_url, "t0k").await;
+    let in_header = |url: &str| json!({"url": url, "headers": {"Authorization": "Bearer t0ken4711"}});
+    echo(&in_header, "t0ken4711").await;
 }
 
 /// A server below HTTP: does something with the connection once the request came.

@@ -44,7 +44,8 @@ pub fn of(place: &str, stage: Stage, error: &smtp::Error) -> NotifyError {
     };
     NotifyError {
         failure,
-        can_retry: !error.is_permanent(),
+        // A password that is put right within the day loses nothing.
+        can_retry: failure == Failure::AuthError || !error.is_permanent(),
         retry_after: None,
         text: format!("{place}: {doing}: {words}"),
     }

@@ -1,22 +1,19 @@
 //! Calls of the client-server API: one call, its limits, and what its failure means.
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 
 use super::Config;
 use super::session::{Role, Session};
+use crate::answer::{self, Read};
 use crate::{Failure, NotifyError};
 
 /// How long one call may take.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(15);
 /// Answers beyond this are cut off, in bytes: fifty events of the greatest size fit.
 const ANSWER_MAX: usize = 8 << 20;
-/// So much of what the server says goes into an error, in characters.
-const SAID_MAX: usize = 200;
 /// What a server asks for is believed up to this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
@@ -103,18 +100,15 @@ pub(super) fn at(homeserver: &Url, path: &[&str]) -> Url {
 /// Sends a request and reads the answer within the limits. `secrets` are hidden should the answer repeat them.
 pub(super) async fn execute(request: RequestBuilder, secrets: &[&str]) -> Result<Value, CallError> {
     let (http, request) = request.build_split();
-    let request = request.map_err(|error| broken("request", error))?;
+    let request = request.map_err(|error| broken("request", error, secrets))?;
     let place = format!("{} {}", request.method(), request.url().path());
-    let mut answer = http.execute(request).await.map_err(|error| broken(&place, error))?;
-    let status = answer.status();
-    let header = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let mut answered = http.execute(request).await.map_err(|error| broken(&place, error, secrets))?;
+    let (status, headers) = (answered.status(), answered.headers().clone());
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| broken(&place, error))? {
-        if bytes.len() + chunk.len() > ANSWER_MAX {
-            let text = format!("{place}: the answer is longer than {ANSWER_MAX} bytes");
-            return Err(failed(Failure::ServerError, true, text));
-        }
-        bytes.extend_from_slice(&chunk);
+    let read = answer::read(&mut answered, &mut bytes, ANSWER_MAX).await;
+    if read.map_err(|error| broken(&place, error, secrets))? == Read::Cut {
+        let text = format!("{place}: the answer is longer than {ANSWER_MAX} bytes");
+        return Err(failed(Failure::ServerError, true, text));
     }
     let body: Option<Value> = serde_json::from_slice(&bytes).ok().filter(Value::is_object);
     match body {
@@ -124,12 +118,14 @@ pub(super) async fn execute(request: RequestBuilder, secrets: &[&str]) -> Result
             Err(failed(Failure::ServerError, true, text))
         }
         body => {
-            Err(refused(&place, status, body.unwrap_or_default(), header.map(Duration::from_secs), secrets))
+            let body = body.unwrap_or_default();
+            let asked = answer::retry_after(&headers, &body);
+            Err(refused(&place, status, body, asked, secrets))
         }
     }
 }
 
-/// What a refusal means.
+/// What a refusal means; `header` is how long we are asked to wait, unless the body says it in Matrix' way.
 pub(super) fn refused(
     place: &str,
     status: StatusCode,
@@ -139,45 +135,27 @@ pub(super) fn refused(
 ) -> CallError {
     let errcode: String = body["errcode"].as_str().unwrap_or_default().chars().take(64).collect();
     let asked = body["retry_after_ms"].as_u64().map(Duration::from_millis);
-    let (failure, can_retry) = match (status.as_u16(), errcode.as_str()) {
-        (429, _) | (_, "M_LIMIT_EXCEEDED") => (Failure::RateLimited, true),
-        (401 | 403, _) | (_, "M_UNKNOWN_TOKEN" | "M_MISSING_TOKEN") => (Failure::AuthError, false),
-        (408, _) => (Failure::Timeout, true),
-        (500.., _) => (Failure::ServerError, true),
+    let (failure, can_retry) = match (answer::meaning(status), errcode.as_str()) {
+        (_, "M_LIMIT_EXCEEDED") => (Failure::RateLimited, true),
+        (_, "M_UNKNOWN_TOKEN" | "M_MISSING_TOKEN") => (Failure::AuthError, true),
         // Not a homeserver's answer: something before it speaks while it is away.
-        (_, "") => (Failure::ClientError, true),
-        _ => (Failure::ClientError, false),
+        ((Failure::ClientError, _), "") => (Failure::ClientError, true),
+        (meaning, _) => meaning,
     };
-    let mut text = format!("{place}: {}", status.as_u16());
-    if !errcode.is_empty() {
-        let _ = write!(text, " {errcode}");
-    }
-    if let Some(said) = body["error"].as_str() {
-        let said: String = said.chars().filter(|letter| !letter.is_control()).take(SAID_MAX).collect();
-        let _ = write!(text, ": {said}");
-    }
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "***");
-    }
+    let said = match (errcode.as_str(), body["error"].as_str()) {
+        ("", None) => String::new(),
+        ("", Some(said)) => format!(": {said}"),
+        (errcode, None) => format!(" {errcode}"),
+        (errcode, Some(said)) => format!(" {errcode}: {said}"),
+    };
+    let text = answer::shown(&format!("{place}: {}{said}", status.as_u16()), secrets.iter().copied());
     let retry_after = asked.or(header).filter(|_| can_retry).map(|wait| wait.min(RETRY_AFTER_MAX));
     CallError { errcode, error: NotifyError { failure, can_retry, retry_after, text } }
 }
 
 /// No answer came, or not all of it.
-pub(super) fn broken(place: &str, error: reqwest::Error) -> CallError {
-    let failure = match error.is_timeout() {
-        true => Failure::Timeout,
-        false => Failure::Connection,
-    };
-    // An address holds no secret of ours, but says the same again at length.
-    let error = error.without_url();
-    let mut text = format!("{place}: {error}");
-    let mut cause = std::error::Error::source(&error);
-    while let Some(found) = cause {
-        let _ = write!(text, ": {found}");
-        cause = found.source();
-    }
-    failed(failure, true, text)
+pub(super) fn broken(place: &str, error: reqwest::Error, secrets: &[&str]) -> CallError {
+    CallError { errcode: String::new(), error: answer::broken(place, secrets.iter().copied(), error) }
 }
 
 /// An error without a name of Matrix'.
@@ -204,8 +182,8 @@ mod tests {
         let limited = json!({"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 1500});
         check(429, limited, Failure::RateLimited, true, Some(1500));
         check(429, Value::Null, Failure::RateLimited, true, Some(9000));
-        check(401, json!({"errcode": "M_UNKNOWN_TOKEN"}), Failure::AuthError, false, None);
-        check(403, json!({"errcode": "M_FORBIDDEN"}), Failure::AuthError, false, None);
+        check(401, json!({"errcode": "M_UNKNOWN_TOKEN"}), Failure::AuthError, true, Some(9000));
+        check(403, json!({"errcode": "M_FORBIDDEN"}), Failure::AuthError, true, Some(9000));
         check(404, json!({"errcode": "M_NOT_FOUND"}), Failure::ClientError, false, None);
         check(404, Value::Null, Failure::ClientError, true, Some(9000));
         check(413, json!({"errcode": "M_TOO_LARGE"}), Failure::ClientError, false, None);
@@ -222,8 +200,11 @@ mod tests {
     fn errors_hide_secrets_and_bound_what_the_server_says() {
         let body = json!({"errcode": "M_X", "error": format!("no s3cret\n{}", "x".repeat(9000))});
         let error = refused("PUT /send", StatusCode::BAD_REQUEST, body, None, &["s3cret"]).error;
-        assert!(error.text.starts_with("PUT /send: 400 M_X: no ***xxx"), "{error}");
-        assert!(error.text.len() < 300, "{error}");
+        assert!(error.text.starts_with("PUT /send: 400 M_X: no *** xxx"), "{error}");
+        assert!(error.text.len() < 320, "{error}");
+        let body = json!({"errcode": "M_X", "error": format!("{} s3cret", "x".repeat(270))});
+        let error = refused("PUT /send", StatusCode::BAD_REQUEST, body, None, &["s3cret"]).error;
+        assert!(!error.text.contains("s3"), "a secret is not found once half of it is cut off: {error}");
     }
 
     #[test]

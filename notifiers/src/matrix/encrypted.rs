@@ -23,6 +23,7 @@ use super::client::{CALL_MAX, CallError, Client, broken, failed, refused};
 use super::line::{THREAD_MAX, named};
 use super::sync::{Batch, EVENTS_MAX, POLL};
 use crate::Failure;
+use crate::answer::shown;
 use crate::secret::Secret;
 
 /// The keys of one device.
@@ -127,7 +128,8 @@ impl Keys {
         let path = ["_matrix", "client", "v3", "account", "whoami"];
         let answer = client.call(client.request(Method::GET, &path)).await?;
         let token = client.token().await?;
-        let wrong = |error: String| failed(Failure::Other, false, format!("encrypted session: {error}"));
+        // A key store that cannot be opened is trouble of this machine, which may pass.
+        let wrong = |error: String| failed(Failure::Other, true, format!("encrypted session: {error}"));
         let user = named(&answer, "user_id", "GET whoami")?;
         let session = MatrixSession {
             meta: SessionMeta {
@@ -169,7 +171,10 @@ impl Keys {
         let secrets: Vec<&str> = token.iter().map(Secret::expose).collect();
         let mut failure = match error {
             matrix_sdk::Error::Http(error) => http_failure(place, *error, &secrets),
-            error => failed(Failure::Other, true, format!("{place}: {error}")),
+            error => {
+                let text = shown(&format!("{place}: {error}"), secrets.iter().copied());
+                failed(Failure::Other, true, text)
+            }
         };
         if failure.errcode == "M_UNKNOWN_TOKEN" && client.session().has_password() {
             // The next attempt logs in.
@@ -192,8 +197,11 @@ fn http_failure(place: &str, error: HttpError, secrets: &[&str]) -> CallError {
         return refused(place, status, body, None, secrets);
     }
     match error {
-        HttpError::Reqwest(error) => broken(place, error),
-        error => failed(Failure::ServerError, true, format!("{place}: {error}")),
+        HttpError::Reqwest(error) => broken(place, error, secrets),
+        error => {
+            let text = shown(&format!("{place}: {error}"), secrets.iter().copied());
+            failed(Failure::ServerError, true, text)
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use tocsin_proto::pb::notification::{Notification, Status};
 
 use crate::plot::Plot;
 use crate::template::Message;
+use crate::text::cut_bytes;
 
 /// Servers take events of 65,536 bytes with all their headers; encryption makes four bytes of three.
 /// Source: <https://spec.matrix.org/latest/client-server-api/#size-limits>.
@@ -143,7 +144,7 @@ fn fitting(message: &Message, make: impl Fn(Value) -> Value) -> Value {
     if fits(&content) {
         return content;
     }
-    make(json!({"body": cut(&body, TEXT_BYTES_MAX), "m.mentions": {}}))
+    make(json!({"body": cut_bytes(&body, TEXT_BYTES_MAX, "…"), "m.mentions": {}}))
 }
 
 /// Without control characters, and with nothing that older clients take for a call to the whole room.
@@ -151,14 +152,6 @@ fn clean(text: &str) -> String {
     let text: String =
         text.chars().filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t')).collect();
     text.replace("@room", "@\u{200b}room")
-}
-
-fn cut(text: &str, bytes_max: usize) -> String {
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &text[..end])
 }
 
 #[cfg(test)]

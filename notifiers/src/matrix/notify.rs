@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tocsin_proto::pb::notification::{Notification, Reason, Status};
+use tocsin_proto::pb::notification::{Alert, Notification, Reason, Status};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -15,10 +15,16 @@ use crate::config::Context;
 use crate::plot::Plot;
 use crate::{ATTEMPT_MAX, Attempt, Delivery, Failure, Notifier, NotifyError, Receipt};
 
-/// How long the plot may take once the text is sent; the rest of an attempt is the text's.
-const PLOT_MAX: Duration = Duration::from_secs(12);
+/// How long the text may take.
+const TEXT_MAX: Duration = Duration::from_secs(17);
+/// How long the plot may take once the text is sent, drawn and shown.
+const PLOT_MAX: Duration = Duration::from_secs(10);
 /// A server that limits us is waited for so long before the plot is given up.
 const PLOT_WAIT_MAX: Duration = Duration::from_secs(6);
+/// Alerts that are tried for a picture.
+const PICTURED_MAX: usize = 20;
+// A text that was sent must not count as failed because its plot took too long, also on a machine that is busy.
+const _: () = assert!(TEXT_MAX.as_secs() + PLOT_MAX.as_secs() + 3 <= ATTEMPT_MAX.as_secs());
 
 /// Sends to one room.
 pub(super) struct MatrixNotifier {
@@ -42,23 +48,20 @@ impl MatrixNotifier {
     }
 
     async fn attempt(&self, delivery: &Delivery) -> Result<Receipt, NotifyError> {
-        let text_max = ATTEMPT_MAX - PLOT_MAX;
-        let told = timeout(text_max, self.tell(delivery)).await.unwrap_or_else(|_| {
-            let text = format!("{}: not sent within {} s", self.room, text_max.as_secs());
+        let told = timeout(TEXT_MAX, self.tell(delivery)).await.unwrap_or_else(|_| {
+            let text = format!("{}: not sent within {} s", self.room, TEXT_MAX.as_secs());
             Err(failed(Failure::Timeout, true, text))
         });
         let (room, root) = told.map_err(|failure| failure.error)?;
         // People were told. If the picture fails, to tell them again would not help them.
-        if let Some(plot) = self.plot(&delivery.notification) {
-            let shown = timeout(PLOT_MAX, self.show(&room, &root, &delivery.notification, &plot)).await;
-            let error = match shown {
-                Ok(Ok(())) => None,
-                Ok(Err(failure)) => Some(failure.error.text),
-                Err(_) => Some(format!("not within {} s", PLOT_MAX.as_secs())),
-            };
-            if let Some(error) = error {
-                tracing::warn!(receiver = %self.context.receiver, error, "a plot was not sent; its text was");
-            }
+        let shown = timeout(PLOT_MAX, self.illustrate(&room, &root, &delivery.notification)).await;
+        let error = match shown {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(format!("not within {} s", PLOT_MAX.as_secs())),
+        };
+        if let Some(error) = error {
+            tracing::warn!(receiver = %self.context.receiver, error, "a plot was not sent; its text was");
         }
         Ok(Receipt { reference: root })
     }
@@ -119,18 +122,16 @@ impl MatrixNotifier {
         Ok(room)
     }
 
-    /// The picture that belongs to a notification: of its first firing alert that has one, or of the first resolved one.
-    fn plot(&self, notification: &Notification) -> Option<Plot> {
-        // These tell nothing new about what was measured.
-        const WITHOUT: [Reason; 5] =
-            [Reason::RepeatInterval, Reason::Flapping, Reason::Settled, Reason::Digest, Reason::Emergency];
-        if WITHOUT.contains(&notification.reason()) {
-            return None;
-        }
-        let all_resolved = notification.alerts.iter().all(|alert| alert.status() != Status::Firing);
-        let status = if all_resolved { Status::Resolved } else { Status::Firing };
-        let mut alerts = notification.alerts.iter().filter(|alert| alert.status() == status);
-        alerts.find_map(|alert| crate::plot::evidence(alert, &self.context.zone))
+    /// Shows the picture of what was measured, if there is one. It is drawn beside other tasks, which should not wait.
+    async fn illustrate(&self, room: &str, root: &str, told: &Notification) -> Result<(), String> {
+        let Some(alerts) = pictured(told) else { return Ok(()) };
+        let zone = self.context.zone.clone();
+        let drawing = tokio::task::spawn_blocking(move || {
+            alerts.iter().find_map(|alert| crate::plot::evidence(alert, &zone))
+        });
+        let plot = drawing.await.map_err(|error| format!("it cannot be drawn: {error}"))?;
+        let Some(plot) = plot else { return Ok(()) };
+        self.show(room, root, told, &plot).await.map_err(|failure| failure.error.text)
     }
 
     /// Uploads the picture and shows it in the thread.
@@ -141,6 +142,23 @@ impl MatrixNotifier {
         patiently(|| self.line.send(room, &transaction, &content)).await?;
         Ok(())
     }
+}
+
+/// The alerts of which one is shown as a picture: those that fire, or the resolved ones if none does. None if the
+/// notification tells nothing new about what was measured.
+fn pictured(notification: &Notification) -> Option<Vec<Alert>> {
+    const WITHOUT: [Reason; 5] =
+        [Reason::RepeatInterval, Reason::Flapping, Reason::Settled, Reason::Digest, Reason::Emergency];
+    if WITHOUT.contains(&notification.reason()) {
+        return None;
+    }
+    let all_resolved = notification.alerts.iter().all(|alert| alert.status() != Status::Firing);
+    let status = if all_resolved { Status::Resolved } else { Status::Firing };
+    let has_points =
+        |alert: &&Alert| alert.evidence.as_ref().is_some_and(|evidence| evidence.points.len() > 1);
+    let alerts = notification.alerts.iter().filter(|alert| alert.status() == status).filter(has_points);
+    // Where none of the first ones can be drawn, the others are of no other kind.
+    Some(alerts.take(PICTURED_MAX).cloned().collect())
 }
 
 /// Tries once more if the server says that it will not be long.

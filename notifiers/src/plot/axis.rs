@@ -99,8 +99,9 @@ fn step(least: f64) -> f64 {
 }
 
 /// Times are read in the unit that suits their size. Returns what one of it is in the given unit, and its name.
-fn shown_unit(unit: &str, size: f64) -> (f64, String) {
+pub fn shown_unit(unit: &str, size: f64) -> (f64, String) {
     let of_seconds = |second: f64| match size / second {
+        seconds if !seconds.is_finite() => None,
         seconds if seconds >= 172_800.0 => Some((86_400.0 * second, "days")),
         seconds if seconds >= 7_200.0 => Some((3_600.0 * second, "h")),
         seconds if seconds >= 300.0 => Some((60.0 * second, "min")),

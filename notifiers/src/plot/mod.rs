@@ -15,6 +15,9 @@ mod view;
 use jiff::tz::TimeZone;
 use tocsin_proto::pb::notification::Alert;
 
+pub(crate) use axis::shown_unit;
+pub(crate) use number::short;
+
 pub use chart::{Band, Chart, Happening, Moment};
 
 /// A plot; both forms show the same.

@@ -31,12 +31,14 @@ pub enum Redact {
 /// An address becomes `[address]`; in labels and the group's key, `[address]-` and four hex digits of its hash, so that
 /// alerts and groups that differ in nothing else stay different. The hash, like the fingerprint, tells somebody who
 /// guesses the address that the guess is right. A link to an address is left out.
-pub fn redacted(mut notification: Notification, redact: Redact) -> Notification {
+///
+/// `nodes` are the names of all nodes that are known: texts name others than those in the labels.
+pub fn redacted(mut notification: Notification, redact: Redact, nodes: &BTreeSet<String>) -> Notification {
     if redact == Redact::Nothing {
         return notification;
     }
     let nodes = match redact {
-        Redact::AddressesAndNodes => nodes(&notification),
+        Redact::AddressesAndNodes => longest_first(nodes.iter().chain(named(&notification)).collect()),
         _ => Vec::new(),
     };
     let hide = Hide { nodes };
@@ -55,19 +57,19 @@ pub fn redacted(mut notification: Notification, redact: Redact) -> Notification 
 }
 
 /// A text without what is to be hidden; `nodes` are the names of nodes that may stand in it.
-pub fn redacted_text<'n>(text: &str, redact: Redact, nodes: impl Iterator<Item = &'n String>) -> String {
+pub fn redacted_text(text: &str, redact: Redact, nodes: &BTreeSet<String>) -> String {
     match redact {
         Redact::Nothing => text.to_string(),
         Redact::Addresses => Hide { nodes: Vec::new() }.text(text),
-        Redact::AddressesAndNodes => Hide { nodes: longest_first(nodes.collect()) }.text(text),
+        Redact::AddressesAndNodes => Hide { nodes: longest_first(nodes.iter().collect()) }.text(text),
     }
 }
 
-/// Names of nodes in a notification.
-fn nodes(notification: &Notification) -> Vec<String> {
+/// Names of nodes in a notification's labels.
+fn named(notification: &Notification) -> impl Iterator<Item = &String> {
     let labels = [&notification.group_labels, &notification.common_labels];
     let labels = labels.into_iter().chain(notification.alerts.iter().map(|alert| &alert.labels));
-    longest_first(labels.filter_map(|labels| labels.get("node")).collect())
+    labels.filter_map(|labels| labels.get("node"))
 }
 
 /// Names, longest first, so that `hal-2` is not taken for `hal`.

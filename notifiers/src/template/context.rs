@@ -11,6 +11,7 @@ use tocsin_proto::pb::notification::{Alert, Evidence, Notification, Reason, Stat
 
 use super::filters;
 use super::headline::Headline;
+use crate::plot;
 use crate::text::{cut, line};
 
 /// Most characters of a label's value or a name.
@@ -101,7 +102,7 @@ pub fn context(notification: &Notification, headline: &Headline, zone: &TimeZone
     Value::from(context)
 }
 
-/// A reason as Alertmanager's webhook writes it: `first_notification`.
+/// A reason as templates know it: `first_notification`. Alertmanager's webhook has words in its place (`first notification`).
 pub fn reason_name(reason: Reason) -> String {
     reason.as_str_name().to_ascii_lowercase()
 }
@@ -170,24 +171,28 @@ pub fn summary(alert: &Alert) -> String {
     given.filter(|summary| !summary.is_empty()).unwrap_or_else(|| line(name(), LABEL_MAX))
 }
 
-/// `1160 against a limit of 60 (sum of message.addresses over 10m)`; empty if nothing was measured.
+/// `1160 against a limit of 60 (sum of message.addresses over 10m)`; empty if nothing was measured. Units are those of
+/// plots: spans of time in the unit that suits them, and none for a number of things.
 pub fn measured(alert: &Alert, evidence: &Evidence) -> String {
-    let unit = match line(&evidence.unit, LABEL_MAX).as_str() {
-        "" => String::new(),
-        unit => format!(" {unit}"),
-    };
+    let unit = line(&evidence.unit, LABEL_MAX);
     let what = match line(&evidence.quantity, LABEL_MAX).as_str() {
         "" => String::new(),
         quantity => format!(" ({quantity})"),
     };
     match (alert.value, alert.limit) {
         (Some(value), Some(limit)) => {
-            let (value, limit) = (filters::number(value), filters::number(limit));
-            format!("{value}{unit} against a limit of {limit}{unit}{what}")
+            format!("{} against a limit of {}{what}", with_unit(value, &unit), with_unit(limit, &unit))
         }
-        (Some(value), None) => format!("{}{unit}{what}", filters::number(value)),
+        (Some(value), None) => format!("{}{what}", with_unit(value, &unit)),
         (None, _) => String::new(),
     }
+}
+
+/// `45.1 s` of 45140 ms, `12 mB` of 12 mB, `5` of a count of 5.
+fn with_unit(value: f64, unit: &str) -> String {
+    let (factor, unit) = plot::shown_unit(unit, value.abs());
+    let number = if factor == 1.0 { filters::number(value) } else { plot::short(value / factor) };
+    if unit.is_empty() { number } else { format!("{number} {unit}") }
 }
 
 /// The evidence as a line of blocks, each the greatest of its part; empty if there are fewer than two points.
@@ -288,6 +293,23 @@ mod tests {
         for reason in reasons {
             assert!(manual.contains(&format!("`{reason}`")), "{reason} is missing in notifiers/README.md");
         }
+    }
+
+    #[test]
+    fn what_was_measured_has_the_units_of_plots() {
+        let check = |value: f64, limit: Option<f64>, unit: &str, expected: &str| {
+            let evidence = Evidence { unit: unit.to_string(), ..Evidence::default() };
+            let alert = Alert { value: Some(value), limit, ..Alert::default() };
+            assert_eq!(measured(&alert, &evidence), expected);
+        };
+        check(5.0, Some(10.0), "count", "5 against a limit of 10");
+        check(0.75, None, "1", "0.75");
+        check(45_140.0, Some(30_000.0), "ms", "45.1 s against a limit of 30 s");
+        check(45_140.0, Some(250.0), "ms", "45.1 s against a limit of 250 ms");
+        check(7_500.0, Some(200_000.0), "s", "2.08 h against a limit of 2.31 days");
+        check(12_500.0, Some(1e6), "bytes", "12500 bytes against a limit of 1000000 bytes");
+        check(-20.0, None, "s", "-20 s");
+        check(f64::NAN, Some(f64::INFINITY), "ms", "no number ms against a limit of infinite ms");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use tocsin_proto::pb::notification::{Alert, Notification, Reason, Status};
 
 use super::truncated;
 use crate::template::{Headline, reason_name};
+use crate::text;
 
 /// Go's zero time: the end of what has not ended.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -56,5 +57,5 @@ fn reason(reason: Reason) -> String {
 
 /// An instant (unix ms) as RFC 3339; the zero time if there is no such instant.
 pub fn rfc3339(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| NEVER.to_string(), |at| at.to_string())
+    text::rfc3339(ms).unwrap_or_else(|| NEVER.to_string())
 }

@@ -2,7 +2,7 @@
 //! Source: https://developer.pagerduty.com/docs/events-api-v2-overview, "Send an alert event".
 
 use serde_json::{Map, Value, json};
-use tocsin_proto::pb::notification::{Notification, Status};
+use tocsin_proto::pb::notification::{Notification, Reason, Status};
 
 use super::alertmanager::rfc3339;
 use super::story::Story;
@@ -22,6 +22,8 @@ pub fn body(notification: &Notification, story: &Story, routing_key: &str) -> Va
     let all_acknowledged = !firing.is_empty() && firing.iter().all(|alert| !alert.acknowledged_by.is_empty());
     let action = match story.headline.status {
         "resolved" => "resolve",
+        // A digest is a thread of its own, which no later notification resolves: it opens nothing by itself.
+        _ if firing.is_empty() && notification.reason() == Reason::Digest => "resolve",
         _ if all_acknowledged => "acknowledge",
         _ => "trigger",
     };

@@ -20,7 +20,7 @@ pub struct Story {
     pub headline: Headline,
     /// The alerts shown in full; empty if the receiver has a template for texts, which then is all that is told.
     pub items: Vec<Item>,
-    /// `What to do`, `Why` and the like, once a rule.
+    /// How many alerts are not shown, if any; then `What to do`, `Why` and the like, once a rule.
     pub advice: Vec<(String, String)>,
     /// Small print: why it is sent, and where more is.
     pub footer: String,
@@ -113,7 +113,8 @@ fn advice(notification: &Notification) -> Vec<(String, String)> {
     let left_out = notification.alerts.len().saturating_sub(ALERTS_SHOWN) as u64
         + u64::from(notification.truncated_alerts);
     if left_out > 0 {
-        advice.push(("Not shown".to_string(), format!("{left_out} more alerts")));
+        // First, so that nothing else takes its place where there is little.
+        advice.insert(0, ("Not shown".to_string(), format!("{left_out} more alerts")));
     }
     advice
 }

@@ -7,31 +7,38 @@ use super::story::Story;
 use crate::template::escape;
 use crate::text::cut;
 
-/// Most characters of a message; Telegram's limit, which counts what is left after the markup is read.
+/// Most characters of a message; Telegram's limit, which counts what is left after the markup is read. Here the markup
+/// counts, too.
 const MESSAGE_MAX: usize = 4096;
-/// Most characters of a text that stands alone.
-const ALONE_MAX: usize = 3000;
+/// Most characters of a title, before it is escaped.
+const TITLE_MAX: usize = 250;
+/// Most characters of the small print and the link together, escaped: the rest is for what is wrong.
+const END_MAX: usize = 1000;
+/// Where there is less room than that, no part is cut to fit.
+const PART_MIN: usize = 40;
+
+/// A part of the message: texts, each within a tag or within none.
+type Part<'s> = Vec<(Option<&'static str>, &'s str)>;
 
 /// The body.
 pub fn body(story: &Story, chat_id: &str) -> Value {
-    let mut parts = Vec::new();
-    for item in &story.items {
-        parts.push(format!("<b>{}</b>\n{}", escape(&item.summary), escape(&item.details.join("\n"))));
-    }
+    let details: Vec<String> = story.items.iter().map(|item| item.details.join("\n")).collect();
+    let items = story.items.iter().zip(&details);
+    let mut parts: Vec<Part<'_>> = items
+        .map(|(item, details)| vec![(Some("b"), item.summary.as_str()), (None, "\n"), (None, details)])
+        .collect();
     if story.items.is_empty() {
-        parts.push(escape(&cut(story.body(), ALONE_MAX)));
+        parts.push(vec![(None, story.body())]);
     }
-    parts.extend(story.advice.iter().map(|(title, text)| format!("<b>{title}:</b> {}", escape(text))));
-    if !story.footer.is_empty() {
-        parts.push(format!("<i>{}</i>", escape(&story.footer)));
-    }
-    if !story.link.is_empty() {
-        parts.push(escape(&story.link));
-    }
+    let advice = story.advice.iter();
+    parts.extend(advice.map(|(title, text)| vec![(Some("b"), title.as_str()), (None, ": "), (None, text)]));
+    let end: [Part<'_>; 2] = [vec![(Some("i"), story.footer.as_str())], vec![(None, story.link.as_str())]];
+    let end = joined(String::new(), &end, END_MAX);
+    let title = format!("<b>{}</b>", escape(&cut(&story.title, TITLE_MAX)));
     let chat_id = chat_id.parse::<i64>().map_or_else(|_| json!(chat_id), |number| json!(number));
     json!({
         "chat_id": chat_id,
-        "text": joined(format!("<b>{}</b>", escape(&cut(&story.title, 250))), &parts),
+        "text": joined(title, &parts, MESSAGE_MAX - utf16(&end)) + &end,
         "parse_mode": "HTML",
         "link_preview_options": {"is_disabled": true},
         // What is over makes no sound.
@@ -39,24 +46,57 @@ pub fn body(story: &Story, chat_id: &str) -> Value {
     })
 }
 
-/// The first part, and of the others as many as fit; a part is never cut, as half a tag is an error.
-fn joined(mut text: String, parts: &[String]) -> String {
-    let mut characters = utf16(&text);
-    let mut has_room = true;
-    for part in parts.iter().filter(|part| !part.is_empty()) {
-        let more = utf16(part) + 2;
-        has_room = characters + more + 3 <= MESSAGE_MAX;
-        if !has_room {
-            continue;
+/// The beginning, and of the parts as much as fits; what is cut or left out is said by `…`.
+fn joined(mut text: String, parts: &[Part<'_>], max: usize) -> String {
+    const LEFT_OUT: &str = "\n\n…";
+    let mut is_cut = false;
+    for part in parts {
+        let room = max.saturating_sub(utf16(&text) + utf16(LEFT_OUT) + 2);
+        let (mut fitting, is_part_cut) = fitted(part, room);
+        if is_part_cut && room < PART_MIN {
+            fitting.clear();
         }
-        characters += more;
-        text.push_str("\n\n");
-        text.push_str(part);
+        is_cut |= is_part_cut;
+        if !fitting.is_empty() {
+            text.push_str("\n\n");
+            text.push_str(&fitting);
+        }
     }
-    if !has_room {
-        text.push_str("\n\n…");
+    if is_cut {
+        text.push_str(LEFT_OUT);
     }
     text
+}
+
+/// As much of a part as fits once it is escaped, and whether that is not all. What is cut is the text, never a tag or an
+/// escape: half of one is an error.
+fn fitted(part: &Part<'_>, max: usize) -> (String, bool) {
+    let mut fitting = String::new();
+    for (tag, text) in part.iter().filter(|(_, text)| !text.is_empty()) {
+        let (open, close) = match tag {
+            Some(tag) => (format!("<{tag}>"), format!("</{tag}>")),
+            None => (String::new(), String::new()),
+        };
+        let room = max.saturating_sub(utf16(&fitting) + open.len() + close.len());
+        let kept = prefix(text, room);
+        if !kept.is_empty() {
+            fitting.push_str(&format!("{open}{}{close}", escape(kept)));
+        }
+        if kept.len() < text.len() {
+            return (fitting, true);
+        }
+    }
+    (fitting, false)
+}
+
+/// The longest beginning of a text that fits once it is escaped.
+fn prefix(text: &str, max: usize) -> &str {
+    let mut used = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        used += utf16(&escape(c.encode_utf8(&mut [0; 4])));
+        used > max
+    });
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 /// Telegram counts as UTF-16 does.

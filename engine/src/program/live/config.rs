@@ -273,8 +273,8 @@ impl Config {
         let plan = Plan::new(self.dispatch.as_ref(), &receivers);
         let mut plan = plan.map_err(|wrong| anyhow!(wrong.join("\n")))?;
         if let Some(plan) = &mut plan {
-            let nodes = self.nodes.iter().map(|node| node.name.clone());
-            plan.hidden.nodes = nodes.chain(self.nats.iter().filter_map(|nats| nats.node.clone())).collect();
+            let nodes = self.nodes.iter().map(|node| &node.name);
+            plan.hidden.nodes.learn(nodes.chain(self.nats.iter().filter_map(|nats| nats.node.as_ref())));
         }
         Ok(plan)
     }

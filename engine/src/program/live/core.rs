@@ -367,7 +367,17 @@ impl Core {
         }
     }
 
+    /// Tells dispatch which nodes there are: alerts may tell of nodes that are in none of their labels.
+    fn name_nodes(&self) {
+        if let Some(teller) = &self.teller {
+            teller.name(self.intake.memory.nodes.keys());
+        }
+    }
+
     fn tell_dispatch(&mut self, changes: &[Change], is_new: bool) {
+        if !changes.is_empty() {
+            self.name_nodes();
+        }
         let Some(teller) = &mut self.teller else { return };
         for change in changes.iter().filter_map(|change| self.catalogue.change(change)) {
             // Where dispatch has ended the program is about to end, and the next run tells it again.
@@ -377,12 +387,14 @@ impl Core {
 
     /// Tells dispatch all alerts: it may know of others, or not of all.
     fn reconcile(&mut self) {
+        self.name_nodes();
         let (Some(teller), Some(engine)) = (&mut self.teller, &self.engine) else { return };
         teller.tell(self.catalogue.told(&engine.alerts()));
     }
 
     /// Tells dispatch newer values of alerts that fire: of all in turn, where there are very many.
     fn refresh(&mut self) {
+        self.name_nodes();
         let Some(teller) = &mut self.teller else { return };
         let alerts = &self.status.alerts;
         if teller.has_orphans() {

@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 
 use super::Ended;
 use super::arguments::{ExtractArguments, Format, LiveArguments, RunArguments};
+use checkpoint::Checkpoint;
 use config::Config;
 use core::{Core, GRACE, Inputs};
 use nats::Connection;
@@ -176,6 +177,12 @@ fn dispatch(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<Opt
         tracing::info!("there is no [[receiver]]: alerts are shown over HTTP, and nobody is told of them");
         return Ok(None);
     };
+    // What the run before left to be sent may name nodes that only it has seen. A damaged checkpoint is the engine's trouble.
+    if plan.hidden.hides_nodes()
+        && let Ok(Some(checkpoint)) = Checkpoint::read(&config.data.join("checkpoint"))
+    {
+        plan.hidden.nodes.learn(checkpoint.memory.nodes.keys());
+    }
     let listen = config.http.listen;
     // An address that stands for all of them is nowhere.
     let own = if listen.ip().is_unspecified() { String::new() } else { format!("http://{listen}") };

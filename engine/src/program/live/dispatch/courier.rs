@@ -8,6 +8,8 @@ use tocsin_proto::pb::notification::Notification;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::names::NodeNames;
+
 /// A receiver and how it is reached.
 #[derive(Clone)]
 pub struct Address {
@@ -16,6 +18,7 @@ pub struct Address {
     /// `matrix`, `email`, `webhook` or `alertmanager`.
     pub integration: &'static str,
     redact: Redact,
+    nodes: NodeNames,
     notifier: Arc<dyn Notifier>,
 }
 
@@ -33,12 +36,14 @@ pub struct Attempted {
 }
 
 impl Address {
-    /// The receiver of a configuration. The error says what is wrong with that.
-    pub fn new(config: &ReceiverConfig) -> Result<Self, String> {
+    /// The receiver of a configuration; `nodes` are the names it is not told if it is to be told none. The error says
+    /// what is wrong with the configuration.
+    pub fn new(config: &ReceiverConfig, nodes: &NodeNames) -> Result<Self, String> {
         Ok(Address {
             name: config.name.clone(),
             integration: config.integration(),
             redact: config.redact,
+            nodes: nodes.clone(),
             notifier: config.notifier()?.into(),
         })
     }
@@ -50,7 +55,8 @@ impl Address {
         first: Option<Receipt>,
     ) -> Result<Receipt, NotifyError> {
         let notifier = self.notifier.clone();
-        let delivery = Delivery { notification: redacted(notification, self.redact), first };
+        let notification = redacted(notification, self.redact, &self.nodes.all());
+        let delivery = Delivery { notification, first };
         let mut attempt = tokio::spawn(async move { notifier.notify(&delivery).await });
         let failed =
             |failure, text: String| Err(NotifyError { failure, can_retry: true, retry_after: None, text });
@@ -85,5 +91,47 @@ impl Address {
             }
         });
         deliveries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tocsin_notifiers::Attempt;
+    use tocsin_proto::pb::notification::Alert;
+
+    use super::*;
+
+    /// Keeps what it is to deliver.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Notification>>);
+
+    impl Notifier for Kept {
+        fn notify<'a>(&'a self, delivery: &'a Delivery) -> Attempt<'a> {
+            self.0.lock().expect("no panic").push(delivery.notification.clone());
+            Box::pin(async { Ok(Receipt::default()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn nodes_seen_since_the_start_are_not_told_to_who_is_to_be_told_none() {
+        let (kept, nodes) = (Arc::new(Kept::default()), NodeNames::default());
+        let address = Address {
+            name: "ops".to_string(),
+            integration: "webhook",
+            redact: Redact::AddressesAndNodes,
+            nodes: nodes.clone(),
+            notifier: kept.clone(),
+        };
+        nodes.learn([&"hal".to_string()]);
+        nodes.learn([&"bob".to_string()]);
+        let summary = ("summary".to_string(), "hal and bob are on different tips".to_string());
+        let alert = Alert { annotations: [summary].into(), ..Alert::default() };
+        let fleet = Notification { alerts: vec![alert], ..Notification::default() };
+        address.attempt(fleet, None).await.expect("delivered");
+        let told = kept.0.lock().expect("no panic")[0].alerts[0].annotations["summary"].clone();
+        assert!(told.starts_with("node-") && told.ends_with(" are on different tips"), "{told}");
+        assert!(!told.contains("hal") && !told.contains("bob"), "{told}");
     }
 }

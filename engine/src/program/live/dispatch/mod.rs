@@ -6,6 +6,7 @@
 pub mod change;
 mod clock;
 mod courier;
+mod names;
 mod outage;
 mod outbox;
 pub mod plan;
@@ -99,9 +100,9 @@ pub fn start(
     let (requests, asked) = mpsc::channel(REQUESTS_MAX);
     let newest = Arc::<RwLock<Arc<DispatchStatus>>>::default();
     let dispatch = Dispatch { requests, newest: newest.clone() };
-    let (teller, listener) = teller::line();
     let runtime = tokio::runtime::Handle::current();
-    let (listeners, hidden) = (std::mem::take(&mut plan.listeners), std::mem::take(&mut plan.hidden));
+    let (listeners, hidden) = (std::mem::take(&mut plan.listeners), plan.hidden.clone());
+    let (teller, listener) = teller::line(hidden.nodes.clone());
     let inputs = thread::Inputs { listener, requests: asked, shutdown: shutdown.clone() };
     let thread = Thread::open(&data.join("store.sqlite"), plan, url, newest, &runtime)?;
     let own = tokio::runtime::Builder::new_current_thread().enable_time().build()?;

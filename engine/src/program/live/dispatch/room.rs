@@ -11,6 +11,7 @@ use tocsin_notifiers::redact::{Redact, redacted_text};
 use tocsin_proto::Span;
 use tokio::sync::mpsc;
 
+use super::names::NodeNames;
 use super::status::NotificationState;
 use super::{Dispatch, Request};
 
@@ -22,8 +23,8 @@ const LINES_MAX: usize = 20;
 pub struct Hidden {
     /// What, by the name of the receiver whose room it is.
     pub redact: BTreeMap<String, Redact>,
-    /// Names of nodes of the configuration; others are known by their alerts.
-    pub nodes: Vec<String>,
+    /// Names of nodes.
+    pub nodes: NodeNames,
 }
 
 /// Answers until nobody asks any more.
@@ -172,11 +173,16 @@ fn bounded(lines: Vec<String>, count: usize) -> String {
 }
 
 impl Hidden {
+    /// True if any receiver is not to be told the names of nodes.
+    pub fn hides_nodes(&self) -> bool {
+        self.redact.values().any(|redact| *redact == Redact::AddressesAndNodes)
+    }
+
     /// The text without what is to be hidden.
     fn apply(&self, text: String, dispatch: &Dispatch, receiver: &str) -> String {
         let redact = self.redact.get(receiver).copied().unwrap_or_default();
         let status = dispatch.status();
-        let seen = status.view.alerts.iter().filter_map(|alert| alert.labels.get("node"));
-        redacted_text(&text, redact, self.nodes.iter().chain(seen))
+        self.nodes.learn(status.view.alerts.iter().filter_map(|alert| alert.labels.get("node")));
+        redacted_text(&text, redact, &self.nodes.all())
     }
 }

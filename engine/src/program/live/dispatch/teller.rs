@@ -8,6 +8,8 @@ use tocsin_engine::dispatch::alert::{AlertChange, Fingerprint};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::names::NodeNames;
+
 /// Changes on their way at most; beyond that the engine waits.
 const ON_THE_WAY_MAX: usize = 1024;
 /// Time between two looks for room.
@@ -38,6 +40,7 @@ pub enum Told {
 #[derive(Debug)]
 pub struct Teller {
     line: mpsc::Sender<Told>,
+    nodes: NodeNames,
     told: u64,
     committed: Arc<AtomicU64>,
     has_orphans: Arc<AtomicBool>,
@@ -54,17 +57,22 @@ pub struct Listener {
     pub has_orphans: Arc<AtomicBool>,
 }
 
-/// A line from the engine to dispatch.
-pub fn line() -> (Teller, Listener) {
+/// A line from the engine to dispatch; `nodes` are the names that dispatch hides where it is to.
+pub fn line(nodes: NodeNames) -> (Teller, Listener) {
     let (sender, receiver) = mpsc::channel(ON_THE_WAY_MAX);
     let committed = Arc::new(AtomicU64::new(0));
     let has_orphans = Arc::new(AtomicBool::new(false));
     let listener =
         Listener { line: receiver, committed: committed.clone(), has_orphans: has_orphans.clone() };
-    (Teller { line: sender, told: 0, committed, has_orphans }, listener)
+    (Teller { line: sender, nodes, told: 0, committed, has_orphans }, listener)
 }
 
 impl Teller {
+    /// Names nodes that are watched; to be said before the alerts that may tell of them.
+    pub fn name<'n>(&self, nodes: impl IntoIterator<Item = &'n String>) {
+        self.nodes.learn(nodes);
+    }
+
     /// Tells; waits where dispatch is behind. False if dispatch has ended.
     pub fn tell(&mut self, mut told: Told) -> bool {
         loop {

@@ -105,6 +105,7 @@ impl Thread {
         let mut clock = Clock::new(store.last_ms()?);
         let now = clock.now();
         let root = plan.root();
+        let nodes = plan.hidden.nodes.clone();
         let (dispatcher, notes) = Dispatcher::restore(plan.routing, &store.rows()?);
         for note in notes {
             tracing::warn!("restart: {note}");
@@ -113,6 +114,8 @@ impl Thread {
         let mut batch = Batch::default();
         let mut post = Post::start(plan.addresses, runtime, sender);
         post.restore(store.pending()?, store.dead()?, now.unix_ms(), &mut batch);
+        let alerts = dispatcher.view(now).alerts;
+        nodes.learn(alerts.iter().filter_map(|alert| alert.labels.get("node")));
         let mut thread = Thread {
             clock,
             dispatcher,
