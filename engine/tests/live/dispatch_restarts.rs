@@ -223,7 +223,8 @@ fn a_full_disk_is_told_loudly_and_loses_nothing_when_there_is_space_again() {
     wait_for(&receiver, 8, "firing");
     wait_for(&receiver, 8, "resolved");
     tocsin.stop();
-    assert!(notifications(&tocsin).iter().all(|stored| stored.state == "delivered"));
+    let stored = notifications(&tocsin);
+    assert!(!stored.is_empty() && stored.iter().all(|stored| stored.state == "delivered"), "{stored:?}");
     let log = tocsin.log();
     assert!(log.contains("can be written again"), "{log}");
 }

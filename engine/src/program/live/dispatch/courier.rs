@@ -49,9 +49,12 @@ impl Address {
         notification: Notification,
         first: Option<Receipt>,
     ) -> Result<Receipt, NotifyError> {
-        let notifier = self.notifier.clone();
-        let delivery = Delivery { notification: redacted(notification, self.redact), first };
-        let mut attempt = tokio::spawn(async move { notifier.notify(&delivery).await });
+        let (notifier, redact) = (self.notifier.clone(), self.redact);
+        // Whatever fails in there fails this attempt only.
+        let mut attempt = tokio::spawn(async move {
+            let delivery = Delivery { notification: redacted(notification, redact), first };
+            notifier.notify(&delivery).await
+        });
         let failed =
             |failure, text: String| Err(NotifyError { failure, can_retry: true, retry_after: None, text });
         match tokio::time::timeout(ATTEMPT_MAX, &mut attempt).await {
