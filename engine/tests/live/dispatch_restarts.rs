@@ -205,7 +205,10 @@ fn a_full_disk_is_told_loudly_and_loses_nothing_when_there_is_space_again() {
     let receiver = Receiver::start(Mood::Well, 1);
     let mut tocsin = Tocsin::run_below_limits(&config(&peers, &receiver, "100ms"));
     fire(&peers, &tocsin, 7);
-    wait_for(&receiver, 7, "firing");
+    wait_for(&receiver, 7, "resolved");
+    eventually(PATIENCE, "nothing else to be stored", || {
+        notifications(&tocsin).iter().all(|stored| stored.state == "delivered").then_some(())
+    });
     let pid = tocsin.process().pid();
     limit_files(pid, "1");
     let waits = |line: &str| line.contains("can") && line.contains("wait");
@@ -213,6 +216,9 @@ fn a_full_disk_is_told_loudly_and_loses_nothing_when_there_is_space_again() {
         peers.speak([8]);
         emergencies(&receiver).iter().any(|body| waits(body)).then_some(())
     });
+    // Also the change that ran into it.
+    let first = receiver.taken().into_iter().find(|arrived| waits(&arrived.body)).expect("it is told");
+    assert_eq!(peers_of(&first, "firing"), [8], "{}", first.body);
     assert!(
         receiver.taken().iter().all(|arrived| peers_of(arrived, "firing") != [8] || waits(&arrived.body))
     );

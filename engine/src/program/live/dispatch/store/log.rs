@@ -39,7 +39,8 @@ pub struct Waiting {
 impl Store {
     /// Whether a change was stored before.
     pub fn has_change(&self, change: &StoredChange) -> Result<bool, Error> {
-        let find = || self.connection.prepare_cached("SELECT 1 FROM changes WHERE id = ?1")?.exists([change.id()]);
+        let find =
+            || self.connection.prepare_cached("SELECT 1 FROM changes WHERE id = ?1")?.exists([change.id()]);
         self.watched(find())
     }
 

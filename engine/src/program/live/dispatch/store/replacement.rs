@@ -116,7 +116,8 @@ fn fill(path: &Path, from: &Path, aside: &Path, say: &dyn Fn(&str) -> String) ->
 /// The new name of the file that a finished draft was made of, and what is to be told.
 fn made_of(draft: &Path) -> Result<Option<(String, String)>, Error> {
     let connection = Connection::open(draft)?;
-    let sql = "SELECT made.value, said.value FROM meta made, meta said WHERE made.name = ?1 AND said.name = ?2";
+    let sql =
+        "SELECT made.value, said.value FROM meta made, meta said WHERE made.name = ?1 AND said.name = ?2";
     connection.query_row(sql, [MADE_OF, SAID], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 

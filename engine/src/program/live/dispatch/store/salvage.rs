@@ -121,7 +121,9 @@ fn copy(old: &Connection, new: &mut Connection, table: &str, condition: &str) ->
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(0),
                 put => put,
             };
-            if read_all(old, &sql, sign, table, columns.len(), &mut |row| put(row).map(|count| copied += count))? {
+            if read_all(old, &sql, sign, table, columns.len(), &mut |row| {
+                put(row).map(|count| copied += count)
+            })? {
                 break;
             }
         }

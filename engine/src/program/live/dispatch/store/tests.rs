@@ -250,7 +250,8 @@ fn a_kill_while_a_damaged_store_is_replaced_loses_nothing_wherever_it_happens() 
     let replaced = || {
         let folder = damaged(5);
         drop(opened(&path(&folder)));
-        let (draft, aside) = (folder.path().join("store.draft"), folder.path().join("store.sqlite.damaged-3000"));
+        let (draft, aside) =
+            (folder.path().join("store.draft"), folder.path().join("store.sqlite.damaged-3000"));
         (folder, draft, aside)
     };
     // Before the draft was finished.
@@ -310,7 +311,10 @@ fn only_damage_and_a_missing_table_are_damage() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, _) = opened(&path(&folder));
     store.connection.execute("UPDATE meta SET value = x'00' WHERE name = 'version'", []).expect_err("strict");
-    store.connection.execute_batch("DROP TABLE meta; CREATE TABLE meta (name TEXT, value ANY) STRICT;").expect("made");
+    store
+        .connection
+        .execute_batch("DROP TABLE meta; CREATE TABLE meta (name TEXT, value ANY) STRICT;")
+        .expect("made");
     store.connection.execute("INSERT INTO meta VALUES ('version', 1)", []).expect("stored");
     drop(store);
     Store::open(&path(&folder), 3000).expect_err("a number is no version, and no damage");
