@@ -8,6 +8,8 @@ use tocsin_proto::pb::notification::Notification;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::outbox::Order;
+
 /// A receiver and how it is reached.
 #[derive(Clone)]
 pub struct Address {
@@ -15,6 +17,8 @@ pub struct Address {
     pub name: String,
     /// `matrix`, `email`, `webhook` or `alertmanager`.
     pub integration: &'static str,
+    /// Digests tell what several groups would: with a rate limit there is one order for all.
+    pub order: Order,
     redact: Redact,
     notifier: Arc<dyn Notifier>,
 }
@@ -38,6 +42,7 @@ impl Address {
         Ok(Address {
             name: config.name.clone(),
             integration: config.integration(),
+            order: if config.rate_limit.is_some() { Order::OfAll } else { Order::OfGroups },
             redact: config.redact,
             notifier: config.notifier()?.into(),
         })
