@@ -192,6 +192,44 @@ fn a_damaged_store_is_told_and_tocsin_goes_on() {
     assert_eq!(emergencies(&receiver).len(), 1, "it is told once");
 }
 
+#[test]
+fn a_store_that_is_damaged_while_tocsin_runs_keeps_what_tocsin_still_knows() {
+    let peers = Peers::start();
+    let receiver = Receiver::start(Mood::Refuses, 1);
+    let (mut tocsin, _token) = with_token(&peers, &receiver);
+    let now = jiff::Timestamp::now();
+    let silence = json!({
+        "matchers": [{ "name": "peer_id", "value": "9", "isRegex": false, "isEqual": true }],
+        "startsAt": now.to_string(),
+        "endsAt": (now + jiff::SignedDuration::from_hours(1)).to_string(),
+        "createdBy": "test",
+        "comment": "a known peer",
+    });
+    tocsin.post("/api/v2/silences", TOKEN, &silence).expect("the silence is taken");
+    fire(&peers, &tocsin, 7);
+    let dead = |stored: &Stored| stored.state == "dead";
+    let id = eventually(PATIENCE, "it to be given up", || {
+        notifications(&tocsin).into_iter().find(dead).map(|stored| stored.id)
+    });
+    let connection = rusqlite::Connection::open(tocsin.data().join("store.sqlite")).expect("a store");
+    connection.busy_timeout(PATIENCE).expect("set");
+    connection.execute("UPDATE notifications SET body = x'5a'", []).expect("stored");
+    connection.execute("DELETE FROM state WHERE kind = 'silence'", []).expect("stored");
+    drop(connection);
+    receiver.becomes(Mood::Well);
+    let resend = format!("/api/tocsin/v1/notifications/{id}/resend");
+    tocsin.post(&resend, TOKEN, &json!({})).expect("it is tried");
+    eventually(PATIENCE, "the damage to be told", || (!emergencies(&receiver).is_empty()).then_some(()));
+    tocsin.kill();
+    tocsin.start_again();
+    let silences = tocsin.get("/api/v2/silences").expect("an answer");
+    assert!(silences.contains("a known peer"), "{silences}");
+    fire(&peers, &tocsin, 8);
+    wait_for(&receiver, 8, "firing");
+    tocsin.stop();
+    assert_eq!(emergencies(&receiver).len(), 1, "it is told once");
+}
+
 /// Files of a process may not grow beyond this; "unlimited" for any size.
 fn limit_files(pid: u32, size: &str) {
     let arguments = ["--pid".to_string(), pid.to_string(), format!("--fsize={size}:unlimited")];

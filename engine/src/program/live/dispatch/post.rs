@@ -356,3 +356,47 @@ fn read(
     };
     Ok(Some((notification, first)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    /// A receiver whose task has ended, so that each attempt fails at once.
+    fn without_task() -> Post {
+        tocsin_notifiers::choose_cryptography();
+        let config = toml::from_str("name = \"hook\"\n[webhook]\nurl = \"http://127.0.0.1:9/\"\n");
+        let address = Address::new(&config.expect("a receiver")).expect("right");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (results, _) = mpsc::channel(1);
+        Post::start(vec![address], runtime.handle(), results)
+    }
+
+    #[test]
+    fn a_dead_receiver_is_tried_again_and_keeps_no_more_than_a_day() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut store, _) = Store::open(&folder.path().join("store.sqlite"), 0).expect("a store");
+        let notification = |number: u32| Notification {
+            id: number.to_string(),
+            receiver: "hook".to_string(),
+            group_key: number.to_string(),
+            ..Notification::default()
+        };
+        let batch = Batch { notifications: (0..10).map(notification).collect(), ..Batch::default() };
+        store.commit(&batch, 0).expect("stored");
+        let mut post = without_task();
+        batch.notifications.iter().for_each(|notification| post.add(notification));
+        let mut updates = Batch::default();
+        for hour in 0..24 {
+            post.hand_out(&store, &mut updates, hour * HOUR_MS);
+        }
+        let status = &post.status()[0];
+        assert_eq!((status.pending, status.dead, status.attempts), (10, 0, 24));
+        post.hand_out(&store, &mut updates, 25 * HOUR_MS);
+        let status = &post.status()[0];
+        assert_eq!((status.pending, status.dead), (0, 10));
+        store.commit(&updates, 25 * HOUR_MS).expect("stored");
+        assert_eq!(store.pending().expect("readable"), []);
+    }
+}
