@@ -56,6 +56,17 @@ pub(super) struct Restored {
 const NEXT_FLUSH: &str = "next flush of ";
 
 impl Dispatcher {
+    /// Rows of all that it knows, for a store that lost some.
+    pub fn all_rows(&mut self) -> Vec<Row> {
+        let acknowledged = self.alerts.iter().filter(|(_, record)| record.acknowledgement.is_some());
+        self.unsaved.acknowledgements.extend(acknowledged.map(|(fingerprint, _)| *fingerprint));
+        self.unsaved.alerts.extend(self.alerts.keys().copied());
+        self.unsaved.groups.extend(self.groups.keys().cloned());
+        self.unsaved.silences.extend(self.silences.keys().cloned());
+        self.unsaved.buckets.extend(self.buckets.keys().cloned());
+        self.take_rows()
+    }
+
     /// Rows of all that changed since this was last asked.
     pub(super) fn take_rows(&mut self) -> Vec<Row> {
         let unsaved = std::mem::take(&mut self.unsaved);

@@ -192,6 +192,44 @@ fn a_damaged_store_is_told_and_tocsin_goes_on() {
     assert_eq!(emergencies(&receiver).len(), 1, "it is told once");
 }
 
+#[test]
+fn a_store_that_is_damaged_while_tocsin_runs_keeps_what_tocsin_still_knows() {
+    let peers = Peers::start();
+    let receiver = Receiver::start(Mood::Refuses, 1);
+    let (mut tocsin, _token) = with_token(&peers, &receiver);
+    let now = jiff::Timestamp::now();
+    let silence = json!({
+        "matchers": [{ "name": "peer_id", "value": "9", "isRegex": false, "isEqual": true }],
+        "startsAt": now.to_string(),
+        "endsAt": (now + jiff::SignedDuration::from_hours(1)).to_string(),
+        "createdBy": "test",
+        "comment": "a known peer",
+    });
+    tocsin.post("/api/v2/silences", TOKEN, &silence).expect("the silence is taken");
+    fire(&peers, &tocsin, 7);
+    let dead = |stored: &Stored| stored.state == "dead";
+    let id = eventually(PATIENCE, "it to be given up", || {
+        notifications(&tocsin).into_iter().find(dead).map(|stored| stored.id)
+    });
+    let connection = rusqlite::Connection::open(tocsin.data().join("store.sqlite")).expect("a store");
+    connection.busy_timeout(PATIENCE).expect("set");
+    connection.execute("UPDATE notifications SET body = x'5a'", []).expect("stored");
+    connection.execute("DELETE FROM state WHERE kind = 'silence'", []).expect("stored");
+    drop(connection);
+    receiver.becomes(Mood::Well);
+    let resend = format!("/api/tocsin/v1/notifications/{id}/resend");
+    tocsin.post(&resend, TOKEN, &json!({})).expect("it is tried");
+    eventually(PATIENCE, "the damage to be told", || (!emergencies(&receiver).is_empty()).then_some(()));
+    tocsin.kill();
+    tocsin.start_again();
+    let silences = tocsin.get("/api/v2/silences").expect("an answer");
+    assert!(silences.contains("a known peer"), "{silences}");
+    fire(&peers, &tocsin, 8);
+    wait_for(&receiver, 8, "firing");
+    tocsin.stop();
+    assert_eq!(emergencies(&receiver).len(), 1, "it is told once");
+}
+
 /// Files of a process may not grow beyond this; "unlimited" for any size.
 fn limit_files(pid: u32, size: &str) {
     let arguments = ["--pid".to_string(), pid.to_string(), format!("--fsize={size}:unlimited")];
@@ -205,7 +243,10 @@ fn a_full_disk_is_told_loudly_and_loses_nothing_when_there_is_space_again() {
     let receiver = Receiver::start(Mood::Well, 1);
     let mut tocsin = Tocsin::run_below_limits(&config(&peers, &receiver, "100ms"));
     fire(&peers, &tocsin, 7);
-    wait_for(&receiver, 7, "firing");
+    wait_for(&receiver, 7, "resolved");
+    eventually(PATIENCE, "nothing else to be stored", || {
+        notifications(&tocsin).iter().all(|stored| stored.state == "delivered").then_some(())
+    });
     let pid = tocsin.process().pid();
     limit_files(pid, "1");
     let waits = |line: &str| line.contains("can") && line.contains("wait");
@@ -213,6 +254,9 @@ fn a_full_disk_is_told_loudly_and_loses_nothing_when_there_is_space_again() {
         peers.speak([8]);
         emergencies(&receiver).iter().any(|body| waits(body)).then_some(())
     });
+    // Also the change that ran into it.
+    let first = receiver.taken().into_iter().find(|arrived| waits(&arrived.body)).expect("it is told");
+    assert_eq!(peers_of(&first, "firing"), [8], "{}", first.body);
     assert!(
         receiver.taken().iter().all(|arrived| peers_of(arrived, "firing") != [8] || waits(&arrived.body))
     );
@@ -223,7 +267,8 @@ fn a_full_disk_is_told_loudly_and_loses_nothing_when_there_is_space_again() {
     wait_for(&receiver, 8, "firing");
     wait_for(&receiver, 8, "resolved");
     tocsin.stop();
-    assert!(notifications(&tocsin).iter().all(|stored| stored.state == "delivered"));
+    let stored = notifications(&tocsin);
+    assert!(!stored.is_empty() && stored.iter().all(|stored| stored.state == "delivered"), "{stored:?}");
     let log = tocsin.log();
     assert!(log.contains("can be written again"), "{log}");
 }

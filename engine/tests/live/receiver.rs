@@ -51,8 +51,8 @@ struct Log {
     mood: Option<Mood>,
     /// What it said it has.
     taken: Vec<Arrived>,
-    /// What it has but did not say so.
-    unsaid: Vec<Arrived>,
+    /// What it has, also where it did not say so.
+    arrived: Vec<Arrived>,
     failures: BTreeMap<&'static str, u64>,
     /// Failures by id.
     failed: BTreeMap<String, u32>,
@@ -109,10 +109,9 @@ impl Receiver {
         self.locked().taken.clone()
     }
 
-    /// What it acknowledged, and what it took without a word.
+    /// What it acknowledged and what it took without a word, in order.
     pub fn arrived(&self) -> Vec<Arrived> {
-        let log = self.locked();
-        log.taken.iter().chain(&log.unsaid).cloned().collect()
+        self.locked().arrived.clone()
     }
 
     /// Failures by kind.
@@ -130,7 +129,9 @@ impl Receiver {
         let failure = self.locked().next_failure(&arrived.id);
         let answer = match failure {
             None => {
-                self.locked().taken.push(arrived);
+                let mut log = self.locked();
+                log.arrived.push(arrived.clone());
+                log.taken.push(arrived);
                 "200 OK\r\n"
             }
             Some("400") => "400 Bad Request\r\n",
@@ -139,7 +140,7 @@ impl Receiver {
             Some("429 for 1 s") => "429 Too Many Requests\r\nRetry-After: 1\r\n",
             Some("closed") => return,
             Some("taken and closed") => {
-                self.locked().unsaid.push(arrived);
+                self.locked().arrived.push(arrived);
                 return;
             }
             Some(_) => {

@@ -153,9 +153,10 @@ async fn watch(config: Config, rules: Option<(Loader, Loaded)>, format: Format) 
         )));
     }
     let ended = tokio::task::spawn_blocking(move || core.join()).await?;
+    // Also where the engine failed: dispatch then takes all that waits for a disk, and ends.
+    shutdown.cancel();
     let told =
         tokio::task::spawn_blocking(move || telling.map_or(Ok(()), std::thread::JoinHandle::join)).await?;
-    shutdown.cancel();
     for task in tasks {
         task.abort();
     }

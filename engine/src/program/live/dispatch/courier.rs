@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::names::NodeNames;
+use super::outbox::Order;
 
 /// A receiver and how it is reached.
 #[derive(Clone)]
@@ -17,6 +18,8 @@ pub struct Address {
     pub name: String,
     /// `matrix`, `email`, `webhook` or `alertmanager`.
     pub integration: &'static str,
+    /// Digests tell what several groups would: with a rate limit there is one order for all.
+    pub order: Order,
     redact: Redact,
     nodes: NodeNames,
     notifier: Arc<dyn Notifier>,
@@ -42,6 +45,7 @@ impl Address {
         Ok(Address {
             name: config.name.clone(),
             integration: config.integration(),
+            order: if config.rate_limit.is_some() { Order::OfAll } else { Order::OfGroups },
             redact: config.redact,
             nodes: nodes.clone(),
             notifier: config.notifier()?.into(),
@@ -54,10 +58,12 @@ impl Address {
         notification: Notification,
         first: Option<Receipt>,
     ) -> Result<Receipt, NotifyError> {
-        let notifier = self.notifier.clone();
-        let notification = redacted(notification, self.redact, &self.nodes.all());
-        let delivery = Delivery { notification, first };
-        let mut attempt = tokio::spawn(async move { notifier.notify(&delivery).await });
+        let (notifier, redact, nodes) = (self.notifier.clone(), self.redact, self.nodes.all());
+        // Whatever fails in there fails this attempt only.
+        let mut attempt = tokio::spawn(async move {
+            let delivery = Delivery { notification: redacted(notification, redact, &nodes), first };
+            notifier.notify(&delivery).await
+        });
         let failed =
             |failure, text: String| Err(NotifyError { failure, can_retry: true, retry_after: None, text });
         match tokio::time::timeout(ATTEMPT_MAX, &mut attempt).await {

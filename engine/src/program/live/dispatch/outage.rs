@@ -23,26 +23,39 @@ pub struct Outage {
     /// Times it was said.
     pub told: u32,
     next_ms: i64,
-    waiting: u32,
+}
+
+/// Changes of alerts that are not stored yet.
+#[derive(Debug, Default)]
+pub struct Unstored {
+    count: u32,
     named: Vec<Alert>,
+}
+
+impl Unstored {
+    /// A change waits to be stored.
+    pub fn note(&mut self, change: &AlertChange) {
+        self.count += 1;
+        if self.named.len() < NAMED_MAX {
+            self.named.push(alert(change));
+        }
+    }
 }
 
 impl Outage {
     /// It begins.
     pub fn new(now_ms: i64, error: String) -> Self {
-        Outage { began_ms: now_ms, error, told: 0, next_ms: now_ms + QUIET_MS, waiting: 0, named: Vec::new() }
-    }
-
-    /// A change waits to be stored.
-    pub fn note(&mut self, change: &AlertChange) {
-        self.waiting += 1;
-        if self.named.len() < NAMED_MAX {
-            self.named.push(alert(change));
-        }
+        Outage { began_ms: now_ms, error, told: 0, next_ms: now_ms + QUIET_MS }
     }
 
     /// What is to be said at this instant, if anything is.
-    pub fn tell(&mut self, now_ms: i64, receiver: &str, store: &str) -> Option<Notification> {
+    pub fn tell(
+        &mut self,
+        now_ms: i64,
+        receiver: &str,
+        store: &str,
+        unstored: &Unstored,
+    ) -> Option<Notification> {
         if now_ms < self.next_ms {
             return None;
         }
@@ -53,16 +66,16 @@ impl Outage {
             "tocsin cannot store anything since {seconds} s, so nobody is told of alerts: {store}: {}. \
              {} changes of alerts wait, and are lost if tocsin is killed now. Expected: space on the disk, \
              and the right to write there",
-            self.error, self.waiting
+            self.error, unstored.count
         );
         let mut notification = notification(self.began_ms, self.told, now_ms, receiver, store, text);
-        notification.truncated_alerts = self.waiting.saturating_sub(self.named.len() as u32);
-        notification.alerts.extend(self.named.iter().cloned());
+        notification.truncated_alerts = unstored.count.saturating_sub(unstored.named.len() as u32);
+        notification.alerts.extend(unstored.named.iter().cloned());
         Some(notification)
     }
 
     /// What is to be said when it is over: only that which was said to have begun ends.
-    pub fn end(&self, now_ms: i64, receiver: &str, store: &str) -> Option<Notification> {
+    pub fn end(&self, now_ms: i64, receiver: &str, store: &str, unstored: &Unstored) -> Option<Notification> {
         if self.told == 0 {
             return None;
         }
@@ -70,7 +83,7 @@ impl Outage {
         let text = format!(
             "tocsin can store again after {seconds} s; the {} changes of alerts that waited are stored and \
              are told now",
-            self.waiting
+            unstored.count
         );
         let mut notification = notification(self.began_ms, self.told + 1, now_ms, receiver, store, text);
         if let Some(own) = notification.alerts.first_mut() {

@@ -1,15 +1,26 @@
 //! What waits to be sent to one receiver, and what is tried next. Does no I/O: the thread of dispatch asks it.
 //!
 //! Groups keep their order: a later notification of a group never overtakes an earlier one. A group that waits for
-//! another try holds up no other. One attempt is under way at a time.
+//! another try holds up no other; but where digests tell several groups at once there is one order for all. One attempt is
+//! under way at a time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::store::Waiting;
 
+/// Which notifications keep their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Those of a group.
+    OfGroups,
+    /// All of the receiver.
+    OfAll,
+}
+
 /// The notifications that wait for one receiver.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
+    order: Order,
     /// By group, in order of decision.
     lines: BTreeMap<String, VecDeque<Entry>>,
     /// The first of each line, by the instant it is due and its place in the order of decision.
@@ -28,6 +39,19 @@ struct Entry {
 }
 
 impl Outbox {
+    /// An empty one.
+    pub fn new(order: Order) -> Self {
+        Outbox {
+            order,
+            lines: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            under_way: None,
+            added: 0,
+            count: 0,
+            ids: BTreeSet::new(),
+        }
+    }
+
     /// Adds a notification at the end of its group's line. One that is there already is left alone.
     pub fn add(&mut self, waiting: Waiting) {
         if !self.ids.insert(waiting.id.clone()) {
@@ -35,7 +59,11 @@ impl Outbox {
         }
         self.added += 1;
         self.count += 1;
-        let (place, due_ms, group_key) = (self.added, waiting.due_ms, waiting.group_key.clone());
+        let group_key = match self.order {
+            Order::OfGroups => waiting.group_key.clone(),
+            Order::OfAll => String::new(),
+        };
+        let (place, due_ms) = (self.added, waiting.due_ms);
         let line = self.lines.entry(group_key.clone()).or_default();
         line.push_back(Entry { place, waiting });
         if line.len() == 1 {
@@ -88,6 +116,36 @@ impl Outbox {
         (entry.waiting.due_ms, entry.waiting.attempts) = (due_ms, attempts);
         self.heads.insert((due_ms, entry.place), group_key);
     }
+
+    /// Takes out what was decided, or sent again by hand, before an instant; not what is under way. Unix ms.
+    pub fn take_older(&mut self, than_ms: i64) -> Vec<Waiting> {
+        let mut older = Vec::new();
+        for (group_key, line) in &mut self.lines {
+            let is_under_way = self.under_way.as_ref() == Some(group_key);
+            let first = line.front().map(|entry| entry.place).filter(|_| is_under_way);
+            let (gone, kept) = std::mem::take(line)
+                .into_iter()
+                .partition(|entry| entry.waiting.since_ms < than_ms && Some(entry.place) != first);
+            *line = kept;
+            let gone: VecDeque<Entry> = gone;
+            older.extend(gone.into_iter().map(|entry| entry.waiting));
+        }
+        if older.is_empty() {
+            return older;
+        }
+        for waiting in &older {
+            self.ids.remove(&waiting.id);
+        }
+        self.count -= older.len() as u64;
+        self.lines.retain(|_, line| !line.is_empty());
+        let heads = self.lines.iter().filter(|(group_key, _)| self.under_way.as_ref() != Some(group_key));
+        let head = |(group_key, line): (&String, &VecDeque<Entry>)| {
+            let first = line.front()?;
+            Some(((first.waiting.due_ms, first.place), group_key.clone()))
+        };
+        self.heads = heads.filter_map(head).collect();
+        older
+    }
 }
 
 #[cfg(test)]
@@ -95,8 +153,11 @@ mod tests {
     use super::*;
 
     fn outbox(entries: &[(&str, &str)]) -> Outbox {
-        let mut outbox = Outbox::default();
-        for (id, group) in entries {
+        filled(Outbox::new(Order::OfGroups), entries)
+    }
+
+    fn filled(mut outbox: Outbox, entries: &[(&str, &str)]) -> Outbox {
+        for (since_ms, (id, group)) in (10..).zip(entries) {
             outbox.add(Waiting {
                 id: id.to_string(),
                 receiver: "r".to_string(),
@@ -104,7 +165,7 @@ mod tests {
                 attempts: 0,
                 due_ms: 10,
                 decided_ms: 10,
-                since_ms: 10,
+                since_ms,
             });
         }
         outbox
@@ -148,5 +209,29 @@ mod tests {
         assert_eq!(take(&mut outbox, 10).as_deref(), Some("1"));
         outbox.done();
         assert_eq!(take(&mut outbox, 10), None);
+    }
+
+    #[test]
+    fn where_all_keep_their_order_a_group_that_waits_for_another_try_holds_up_the_others() {
+        let mut outbox = filled(Outbox::new(Order::OfAll), &[("1", "a"), ("2", "digest")]);
+        assert_eq!(take(&mut outbox, 10).as_deref(), Some("1"));
+        outbox.again(50, 1);
+        assert_eq!(take(&mut outbox, 49), None);
+        assert_eq!(take(&mut outbox, 50).as_deref(), Some("1"));
+        outbox.done();
+        assert_eq!(take(&mut outbox, 50).as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn what_is_too_old_is_taken_out_and_the_rest_keeps_its_order() {
+        let mut outbox = outbox(&[("1", "a"), ("2", "b"), ("3", "a"), ("4", "b"), ("5", "b")]);
+        assert_eq!(take(&mut outbox, 10).as_deref(), Some("1"));
+        let older = outbox.take_older(14);
+        assert_eq!(older.iter().map(|waiting| waiting.id.as_str()).collect::<Vec<_>>(), ["3", "2", "4"]);
+        assert_eq!((outbox.len(), outbox.take_older(14).len()), (2, 0));
+        outbox.done();
+        assert_eq!(take(&mut outbox, 10).as_deref(), Some("5"));
+        outbox.done();
+        assert_eq!((take(&mut outbox, 10), outbox.len()), (None, 0));
     }
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use tocsin_engine::dispatch::delivery::Attempted as Attempt;
-use tocsin_engine::dispatch::delivery::{Breaker, Change, Ended, Failed, Next, Pass, Policy, Retry};
+use tocsin_engine::dispatch::delivery::{
+    Breaker, Change, Ended, Failed, Next, Pass, Policy, RETRY_AFTER_MAX_MS, Retry,
+};
 use tocsin_engine::time::Timestamp;
-use tocsin_notifiers::{NotifyError, Receipt};
+use tocsin_notifiers::{Failure, NotifyError, Receipt};
 use tocsin_proto::pb::notification::Notification;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -39,7 +41,7 @@ impl Post {
     pub fn start(addresses: Vec<Address>, runtime: &Handle, results: mpsc::Sender<Attempted>) -> Self {
         let line = |(place, address): (usize, Address)| Line {
             deliveries: address.start(place, runtime, results.clone()),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(address.order),
             breaker: Breaker::default(),
             broken_until_ms: None,
             status: ReceiverStatus {
@@ -61,7 +63,12 @@ impl Post {
         now_ms: i64,
         batch: &mut Batch,
     ) {
-        for waiting in pending {
+        for mut waiting in pending {
+            if waiting.since_ms > now_ms {
+                // The clock was set back.
+                (waiting.due_ms, waiting.since_ms) = (now_ms, now_ms);
+            }
+            waiting.due_ms = waiting.due_ms.min(now_ms + RETRY_AFTER_MAX_MS);
             match self.line(&waiting.receiver) {
                 Some(line) => line.outbox.add(waiting),
                 None => {
@@ -137,8 +144,10 @@ impl Post {
             match read(store, batch, &waiting) {
                 Ok(Some(delivery)) => {
                     // The task has room for one, and none is under way.
-                    let _ = line.deliveries.try_send(delivery);
-                    line.under_way = Some((waiting, pass));
+                    match line.deliveries.try_send(delivery) {
+                        Ok(()) => line.under_way = Some((waiting, pass)),
+                        Err(_) => line.attempted(waiting, pass, &task_ended(), now_ms, batch),
+                    }
                     continue;
                 }
                 Ok(None) => line.give_up(&waiting, "it cannot be read from the store", now_ms, batch),
@@ -159,18 +168,15 @@ impl Post {
         else {
             return;
         };
-        waiting.attempts += 1;
-        line.status.attempts += 1;
         match attempted.result {
             Ok(receipt) => {
+                waiting.attempts += 1;
+                line.status.attempts += 1;
                 line.ended(pass, Ended::Delivered, now_ms);
                 line.delivered(&waiting, now_ms, batch);
                 batch.receipts.push((waiting.receiver, attempted.thread, receipt));
             }
-            Err(error) => {
-                line.ended(pass, Ended::Failed(failed(&error)), now_ms);
-                line.failed(&waiting, &error, now_ms, batch);
-            }
+            Err(error) => line.attempted(waiting, pass, &error, now_ms, batch),
         }
     }
 
@@ -182,6 +188,16 @@ impl Post {
             ..line.status.clone()
         };
         self.lines.iter().map(status).collect()
+    }
+}
+
+fn task_ended() -> NotifyError {
+    NotifyError {
+        failure: Failure::Other,
+        can_retry: true,
+        retry_after: None,
+        text: "the task of the receiver has ended, which is a mistake of ours; a restart of tocsin helps"
+            .to_string(),
     }
 }
 
@@ -221,6 +237,34 @@ impl Line {
         }
         if !self.breaker.is_open() {
             self.broken_until_ms = None;
+        }
+    }
+
+    /// An attempt failed.
+    fn attempted(
+        &mut self,
+        mut waiting: Waiting,
+        pass: Pass,
+        error: &NotifyError,
+        now_ms: i64,
+        batch: &mut Batch,
+    ) {
+        waiting.attempts += 1;
+        self.status.attempts += 1;
+        self.ended(pass, Ended::Failed(failed(error)), now_ms);
+        self.failed(&waiting, error, now_ms, batch);
+        if self.breaker.is_open() {
+            self.give_up_older(&error.text, now_ms, batch);
+        }
+    }
+
+    /// A receiver that is dead takes one attempt at a time: what is too old for another goes with the one that failed.
+    fn give_up_older(&mut self, error: &str, now_ms: i64, batch: &mut Batch) {
+        let give_up_after = Policy::default().give_up_after;
+        for waiting in self.outbox.take_older(now_ms - give_up_after.millis()) {
+            let hours = give_up_after.millis() / 3_600_000;
+            let why = format!("{error}; the receiver takes nothing, and this is older than {hours} h");
+            self.bury(&waiting, &why, now_ms, batch);
         }
     }
 
@@ -272,14 +316,19 @@ impl Line {
         }
     }
 
+    /// The one under way is given up.
     fn give_up(&mut self, waiting: &Waiting, error: &str, now_ms: i64, batch: &mut Batch) {
+        self.outbox.done();
+        self.bury(waiting, error, now_ms, batch);
+    }
+
+    fn bury(&mut self, waiting: &Waiting, error: &str, now_ms: i64, batch: &mut Batch) {
         tracing::error!(
             receiver = self.address.name,
             "notification {} is given up after {} attempts: {error}",
             waiting.id,
             waiting.attempts
         );
-        self.outbox.done();
         self.status.dead += 1;
         batch.updates.push(Update {
             id: waiting.id.clone(),
@@ -306,4 +355,48 @@ fn read(
         None => batch.receipts.iter().find(is_of).map(|(_, _, receipt)| receipt.clone()),
     };
     Ok(Some((notification, first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    /// A receiver whose task has ended, so that each attempt fails at once.
+    fn without_task() -> Post {
+        tocsin_notifiers::choose_cryptography();
+        let config = toml::from_str("name = \"hook\"\n[webhook]\nurl = \"http://127.0.0.1:9/\"\n");
+        let address = Address::new(&config.expect("a receiver")).expect("right");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (results, _) = mpsc::channel(1);
+        Post::start(vec![address], runtime.handle(), results)
+    }
+
+    #[test]
+    fn a_dead_receiver_is_tried_again_and_keeps_no_more_than_a_day() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut store, _) = Store::open(&folder.path().join("store.sqlite"), 0).expect("a store");
+        let notification = |number: u32| Notification {
+            id: number.to_string(),
+            receiver: "hook".to_string(),
+            group_key: number.to_string(),
+            ..Notification::default()
+        };
+        let batch = Batch { notifications: (0..10).map(notification).collect(), ..Batch::default() };
+        store.commit(&batch, 0).expect("stored");
+        let mut post = without_task();
+        batch.notifications.iter().for_each(|notification| post.add(notification));
+        let mut updates = Batch::default();
+        for hour in 0..24 {
+            post.hand_out(&store, &mut updates, hour * HOUR_MS);
+        }
+        let status = &post.status()[0];
+        assert_eq!((status.pending, status.dead, status.attempts), (10, 0, 24));
+        post.hand_out(&store, &mut updates, 25 * HOUR_MS);
+        let status = &post.status()[0];
+        assert_eq!((status.pending, status.dead), (0, 10));
+        store.commit(&updates, 25 * HOUR_MS).expect("stored");
+        assert_eq!(store.pending().expect("readable"), []);
+    }
 }

@@ -69,17 +69,23 @@ impl Thread {
     }
 
     fn decide(&mut self, input: Input, now: Timestamp) -> Result<Option<String>, String> {
-        if let Some(outage) = &self.outage {
-            return Err(format!(
-                "{}: cannot be written ({}), so nothing was changed; expected space and the right to write",
-                self.store.path().display(),
-                outage.error
-            ));
-        }
+        self.check_writable()?;
         self.meet(input, now)
     }
 
+    fn check_writable(&self) -> Result<(), String> {
+        match &self.outage {
+            None => Ok(()),
+            Some(outage) => Err(format!(
+                "{}: cannot be written ({}), so nothing was changed; expected space and the right to write",
+                self.store.path().display(),
+                outage.error
+            )),
+        }
+    }
+
     fn resend(&mut self, id: &str, now: Timestamp) -> Result<(), String> {
+        self.check_writable()?;
         let record = self.store.record(id).map_err(|error| unreadable(&self.store, &error))?;
         let Some(record) = record else {
             return Err(format!("there is no notification {id:?}, expected the id of one that was given up"));

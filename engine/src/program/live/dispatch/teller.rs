@@ -75,16 +75,16 @@ impl Teller {
 
     /// Tells; waits where dispatch is behind. False if dispatch has ended.
     pub fn tell(&mut self, mut told: Told) -> bool {
+        // Counted first: what nobody hears any more is never stored, and no checkpoint may be written past it.
+        self.told += 1;
         loop {
             match self.line.try_send(told) {
-                Ok(()) => break,
+                Ok(()) => return true,
                 Err(TrySendError::Full(back)) => told = back,
                 Err(TrySendError::Closed(_)) => return false,
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        self.told += 1;
-        true
     }
 
     /// Tells what may be left out where dispatch is behind.
@@ -114,5 +114,21 @@ impl Teller {
             std::thread::sleep(LOOK_EVERY);
         }
         self.is_committed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_after_dispatch_failed_is_never_taken_for_stored() {
+        let (mut teller, listener) = line();
+        assert!(teller.tell(Told::Reconciled(Vec::new())));
+        listener.committed.store(1, Ordering::Release);
+        assert!(teller.is_committed());
+        drop(listener);
+        assert!(!teller.tell(Told::Reconciled(Vec::new())));
+        assert!(!teller.wait_committed(Duration::from_secs(60)));
     }
 }

@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use super::Request;
 use super::clock::Clock;
 use super::courier::Attempted;
-use super::outage::{self, Outage};
+use super::outage::{self, Outage, Unstored};
 use super::plan::Plan;
 use super::post::Post;
 use super::request::Answer;
 use super::status::{DispatchStatus, StoreStatus};
-use super::store::{Batch, Store, StoredChange, is_damage};
+use super::store::{Batch, Forgotten, Store, StoredChange};
 use super::teller::{Listener, Told};
 
 /// Changes that wait to be stored at most; beyond that the engine waits.
@@ -50,6 +50,8 @@ pub struct Thread {
     pub(super) batch: Batch,
     pub(super) answers: Vec<Answer>,
     pub(super) outage: Option<Outage>,
+    /// The batch's changes, to be named where they cannot be stored.
+    unstored: Unstored,
     /// Since when alerts fire, on the node's clock.
     firing: BTreeMap<Fingerprint, i64>,
     /// Ids of the batch's changes.
@@ -124,6 +126,7 @@ impl Thread {
             batch,
             answers: Vec::new(),
             outage: None,
+            unstored: Unstored::default(),
             firing: BTreeMap::new(),
             waiting: BTreeSet::new(),
             resolved: BTreeSet::new(),
@@ -278,9 +281,7 @@ impl Thread {
                 self.resolved.insert(stored.fingerprint);
             }
         }
-        if let Some(outage) = &mut self.outage {
-            outage.note(&change);
-        }
+        self.unstored.note(&change);
         self.waiting.insert(stored.id());
         self.batch.labels.insert(stored.fingerprint, change.labels.clone());
         self.batch.changes.push(stored);
@@ -365,8 +366,13 @@ impl Thread {
         self.post.hand_out(&self.store, &mut self.batch, now.unix_ms());
         if now.unix_ms() - self.forgot_ms >= FORGET_EVERY_MS && self.outage.is_none() {
             self.forgot_ms = now.unix_ms();
-            if let Err(error) = self.store.forget(now.unix_ms()) {
-                tracing::warn!("{}: old rows cannot be removed: {error}", self.store.path().display());
+            match self.store.forget(now.unix_ms()) {
+                Ok(Forgotten::All) => {}
+                // The rest goes with the next turns, between which others are served.
+                Ok(Forgotten::Some) => self.forgot_ms = 0,
+                Err(error) => {
+                    tracing::warn!("{}: old rows cannot be removed: {error}", self.store.path().display());
+                }
             }
         }
         if has_answers || now.unix_ms() - self.published_ms >= PUBLISH_EVERY_MS {
@@ -384,7 +390,7 @@ impl Thread {
         if self.outage.is_some() && now.unix_ms() < self.try_store_ms {
             return;
         }
-        if !self.batch.is_empty()
+        if (!self.batch.is_empty() || self.store.is_damaged())
             && let Err(error) = self.put(now)
         {
             self.status.failed += 1;
@@ -393,6 +399,7 @@ impl Thread {
             return;
         }
         let batch = std::mem::take(&mut self.batch);
+        let unstored = std::mem::take(&mut self.unstored);
         self.waiting.clear();
         self.resolved.clear();
         for notification in &batch.notifications {
@@ -403,32 +410,33 @@ impl Thread {
             self.status.error = None;
             tracing::warn!("{}: can be written again", self.store.path().display());
             let store = self.store.path().display().to_string();
-            if let Some(notification) = outage.end(now.unix_ms(), &self.root, &store) {
-                self.send(notification);
+            if let Some(mut notification) = outage.end(now.unix_ms(), &self.root, &store, &unstored) {
+                // Stored as all others, with the next batch.
+                notification.external_url.clone_from(&self.url);
+                self.batch.notifications.push(notification);
             }
         }
     }
 
     fn put(&mut self, now: Timestamp) -> Result<(), String> {
-        let error = match self.store.commit(&self.batch, now.unix_ms()) {
-            Ok(()) => {
-                self.status.commits += 1;
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        if is_damage(&error) {
-            let path = self.store.path().to_path_buf();
-            match Store::replace(&path, &error.to_string(), now.unix_ms()) {
-                Ok((store, said)) => {
-                    self.store = store;
-                    self.note_damage(said, now);
-                    return self.store.commit(&self.batch, now.unix_ms()).map_err(|error| error.to_string());
+        if !self.store.is_damaged() {
+            match self.store.commit(&self.batch, now.unix_ms()) {
+                Ok(()) => {
+                    self.status.commits += 1;
+                    return Ok(());
                 }
-                Err(error) => return Err(format!("{error:#}")),
+                Err(error) if !self.store.is_damaged() => return Err(error.to_string()),
+                Err(_) => {}
             }
         }
-        Err(error.to_string())
+        let said = self.store.replace(now.unix_ms()).map_err(|error| format!("{error:#}"))?;
+        self.note_damage(said, now);
+        // What could not be read of the old one is still known here.
+        let rows = self.dispatcher.all_rows().into_iter().map(|row| ((row.table, row.key), row.value));
+        self.batch.rows.extend(rows);
+        self.store.commit(&self.batch, now.unix_ms()).map_err(|error| error.to_string())?;
+        self.status.commits += 1;
+        Ok(())
     }
 
     fn note_damage(&mut self, damage: String, now: Timestamp) {
@@ -458,7 +466,7 @@ impl Thread {
     fn tell_outage(&mut self, now_ms: i64) {
         let store = self.store.path().display().to_string();
         let Some(outage) = &mut self.outage else { return };
-        if let Some(notification) = outage.tell(now_ms, &self.root, &store) {
+        if let Some(notification) = outage.tell(now_ms, &self.root, &store, &self.unstored) {
             self.send(notification);
         }
     }

@@ -10,7 +10,7 @@ use tocsin_proto::pb::notification::{Notification, Reason};
 
 use super::super::Explanation;
 use super::super::status::{NotificationRecord, NotificationState};
-use super::{Error, Store, StoredChange, batch};
+use super::{Error, Store, StoredChange, batch, sum_of_body};
 
 /// Decisions and notifications that one explanation shows at most; the newest ones.
 const EXPLAINED_MAX: u32 = 1000;
@@ -41,7 +41,9 @@ pub struct Waiting {
 impl Store {
     /// Whether a change was stored before.
     pub fn has_change(&self, change: &StoredChange) -> Result<bool, Error> {
-        self.connection.prepare_cached("SELECT 1 FROM changes WHERE id = ?1")?.exists([change.id()])
+        let find =
+            || self.connection.prepare_cached("SELECT 1 FROM changes WHERE id = ?1")?.exists([change.id()]);
+        self.watched(find())
     }
 
     /// The newest change of an alert.
@@ -53,7 +55,9 @@ impl Store {
             let state = if is_firing { AlertState::Firing } else { AlertState::Resolved };
             Ok(StoredChange { fingerprint, at_ms: row.get(0)?, state, starts_at_ms: row.get(2)? })
         };
-        self.connection.prepare_cached(sql)?.query_row([fingerprint.to_string()], read).optional()
+        let find =
+            || self.connection.prepare_cached(sql)?.query_row([fingerprint.to_string()], read).optional();
+        self.watched(find())
     }
 
     /// Notifications that wait, in the order in which they were decided.
@@ -82,23 +86,30 @@ impl Store {
 
     /// A notification; none if it is not there or cannot be read.
     pub fn notification(&self, id: &str) -> Result<Option<Notification>, Error> {
-        let sql = "SELECT body FROM notifications WHERE id = ?1";
-        let body: Option<Vec<u8>> =
-            self.connection.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
-        Ok(body.and_then(|body| Notification::decode(body.as_slice()).ok()))
+        let sql = "SELECT body, sum FROM notifications WHERE id = ?1";
+        let read = |row: &Row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?));
+        let find = || self.connection.prepare_cached(sql)?.query_row([id], read).optional();
+        let Some((body, sum)) = self.watched(find())? else { return Ok(None) };
+        if sum_of_body(id, &body) != sum {
+            self.note_damage(format!("notification {id} does not have the checksum it was stored with"));
+            return Ok(None);
+        }
+        Ok(Notification::decode(body.as_slice()).ok())
     }
 
     /// What is known of a notification.
     pub fn record(&self, id: &str) -> Result<Option<NotificationRecord>, Error> {
         let sql = format!("SELECT {RECORD} FROM notifications WHERE id = ?1");
-        self.connection.prepare_cached(&sql)?.query_row([id], record).optional()
+        let find = || self.connection.prepare_cached(&sql)?.query_row([id], record).optional();
+        self.watched(find())
     }
 
     /// What the first delivery of a thread left.
     pub fn receipt(&self, receiver: &str, thread: &str) -> Result<Option<Receipt>, Error> {
         let sql = "SELECT reference FROM receipts WHERE receiver = ?1 AND thread = ?2";
         let read = |row: &Row| Ok(Receipt { reference: row.get(0)? });
-        self.connection.prepare_cached(sql)?.query_row([receiver, thread], read).optional()
+        let find = || self.connection.prepare_cached(sql)?.query_row([receiver, thread], read).optional();
+        self.watched(find())
     }
 
     /// Notifications, newest first.
@@ -106,11 +117,16 @@ impl Store {
         let which = if only_dead { "WHERE state = 'dead'" } else { "" };
         let sql = format!("SELECT {RECORD} FROM notifications {which} ORDER BY rowid DESC LIMIT ?1");
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.connection.prepare_cached(&sql)?.query_map([limit], record)?.collect()
+        let find = || self.connection.prepare_cached(&sql)?.query_map([limit], record)?.collect();
+        self.watched(find())
     }
 
     /// Why an alert fired and who was told, oldest first.
     pub fn explain(&self, fingerprint: Fingerprint) -> Result<Explanation, Error> {
+        self.watched(self.find_explanation(fingerprint))
+    }
+
+    fn find_explanation(&self, fingerprint: Fingerprint) -> Result<Explanation, Error> {
         let alert = fingerprint.to_string();
         let sql = "SELECT at, starts_at, receiver, kind, reason, notification FROM decisions \
                    WHERE alert = ?1 ORDER BY rowid DESC LIMIT ?2";

@@ -5,16 +5,18 @@
 
 mod batch;
 mod log;
+mod replacement;
 mod salvage;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use prost::Message as _;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
 use tocsin_engine::dispatch::{Row, Table};
 use tocsin_engine::stored::checksum;
 use tocsin_proto::pb::notification::Notification;
@@ -26,14 +28,12 @@ use super::status::NotificationState;
 
 /// Version of the tables.
 const VERSION: &str = "1";
-/// A table that the first stores do not have.
-const LABELS: &str = include_str!("labels.sql");
 /// How long another process may hold the file.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 /// What is over is kept so long: 30 days.
 const KEPT_MS: i64 = 30 * 86_400_000;
 /// Rows that one step of forgetting removes from a table at most.
-const FORGOTTEN_AT_ONCE: u32 = 500;
+const FORGOTTEN_AT_ONCE: usize = 500;
 /// A log of SQLite's that is larger is cut when it is begun anew, in bytes.
 const WAL_BYTES_MAX: u32 = 8 << 20;
 
@@ -42,6 +42,19 @@ const WAL_BYTES_MAX: u32 = 8 << 20;
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// Damage that was met, in words.
+    damage: RefCell<Option<String>>,
+    /// What is to be told of a new store that is in its place and could not be opened yet.
+    replaced: Option<String>,
+}
+
+/// How much of what is long over a step forgot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgotten {
+    /// All of it.
+    All,
+    /// As much as one step does: there may be more.
+    Some,
 }
 
 /// Why something could not be stored or read.
@@ -58,32 +71,78 @@ impl Store {
                 path.display()
             )
         };
+        let store = Store::open_whole(path, now_ms).with_context(expected)?;
+        let said = store.meta(replacement::SAID).with_context(expected)?;
+        Ok((store, said))
+    }
+
+    fn open_whole(path: &Path, now_ms: i64) -> anyhow::Result<Store> {
+        replacement::finish(path)?;
         if !path.exists() {
-            return Ok((Store::create(path).with_context(expected)?, None));
+            match replacement::last_aside(path)? {
+                Some(aside) => _ = replacement::take_back(path, &aside)?,
+                None => replacement::create(path)?,
+            }
         }
         let damage = match Store::connect(path) {
-            Ok(store) => match store.check().with_context(expected)? {
-                None => return Ok((store, None)),
+            Ok(store) => match store.check()? {
+                None => return Ok(store),
                 Some(damage) => damage,
             },
             Err(error) if is_damage(&error) => error.to_string(),
-            Err(error) => return Err(error).with_context(expected),
+            Err(error) => return Err(error.into()),
         };
-        let (store, said) = Store::replace(path, &damage, now_ms).with_context(expected)?;
-        Ok((store, Some(said)))
+        replacement::replace(path, &damage, now_ms)?;
+        Ok(Store::connect(path)?)
     }
 
-    /// Moves a damaged file aside and takes over what can be read of it. Returns what was found, in words.
-    pub fn replace(path: &Path, damage: &str, now_ms: i64) -> anyhow::Result<(Store, String)> {
-        let aside = salvage::move_aside(path, now_ms)?;
-        let mut store = Store::create(path)?;
-        let saved = salvage::take_over(&aside, &mut store.connection);
-        let said = format!(
-            "{} was damaged ({damage}) and is now {}; {saved} could be read of it and are kept, the rest is lost",
-            path.display(),
-            aside.display()
-        );
-        Ok((store, said))
+    /// True if damage was met since it was opened.
+    pub fn is_damaged(&self) -> bool {
+        self.damage.borrow().is_some()
+    }
+
+    /// Moves the damaged file aside and takes over what can be read of it. Returns what was found, in words.
+    ///
+    /// Errs if that cannot be written: it is still damaged then.
+    pub fn replace(&mut self, now_ms: i64) -> anyhow::Result<String> {
+        let damage = self.damage.borrow().clone().unwrap_or_default();
+        // Closed first: an open one would remove at its end what is beside the new file, which has the same name.
+        self.connection = Connection::open_in_memory()?;
+        let replaced = match self.replaced.take() {
+            Some(said) => Ok(said),
+            None => replacement::replace(&self.path, &damage, now_ms),
+        };
+        match (replaced, Store::connect(&self.path)) {
+            (Ok(said), Ok(store)) => {
+                *self = store;
+                Ok(said)
+            }
+            (Ok(said), Err(error)) => {
+                self.replaced = Some(said);
+                Err(error.into())
+            }
+            (Err(error), old) => {
+                // Some of it can be read meanwhile.
+                if let Ok(old) = old {
+                    self.connection = old.connection;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes damage that was met.
+    fn watched<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result
+            && is_damage(error)
+        {
+            self.note_damage(error.to_string());
+        }
+        result
+    }
+
+    fn note_damage(&self, damage: String) {
+        self.damage.borrow_mut().get_or_insert(damage);
     }
 
     /// Where it is.
@@ -91,27 +150,15 @@ impl Store {
         &self.path
     }
 
-    /// A file is at its place only once it is whole: one that is empty was damaged.
-    fn create(path: &Path) -> anyhow::Result<Store> {
-        let draft = path.with_extension("draft");
-        salvage::remove(&draft)?;
-        let store = Store::connect(&draft)?;
-        let schema = format!("BEGIN; {} {} COMMIT;", include_str!("schema.sql"), LABELS);
-        store.connection.execute_batch(&schema)?;
-        store.connection.execute("INSERT INTO meta VALUES ('version', ?1)", [VERSION])?;
-        store.connection.close().map_err(|(_, error)| error)?;
-        std::fs::rename(&draft, path)?;
-        std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
-        Ok(Store::connect(path)?)
-    }
-
     fn connect(path: &Path) -> Result<Store, Error> {
-        let connection = Connection::open(path)?;
+        // An empty file would be made where there is none.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY_MAX)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
-        Ok(Store { connection, path: path.to_path_buf() })
+        Ok(Store { connection, path: path.to_path_buf(), damage: RefCell::default(), replaced: None })
     }
 
     /// What is damaged, in words.
@@ -136,12 +183,12 @@ impl Store {
                 bail!("its version is {version:?}, expected {VERSION:?}; a newer tocsin wrote it")
             }
             Ok(None) => return Ok(Some("its version is missing".to_string())),
-            // No such table: something else is there in the place of ours.
-            Err(error) => return Ok(Some(error.to_string())),
+            // Something else is there in the place of ours.
+            Err(error) if is_missing_table(&error) => return Ok(Some(error.to_string())),
+            Err(error) => return Err(error.into()),
         }
         // Writable, and no other process holds it.
         self.connection.execute("UPDATE meta SET value = value", [])?;
-        self.connection.execute_batch(LABELS)?;
         let damaged = self.damaged_rows()?;
         Ok((damaged > 0).then(|| format!("{damaged} rows do not have the checksum they were stored with")))
     }
@@ -191,6 +238,11 @@ impl Store {
 
     /// Stores all of a batch, or nothing of it. When it returns it is on the disk.
     pub fn commit(&mut self, batch: &Batch, now_ms: i64) -> Result<(), Error> {
+        let stored = self.put(batch, now_ms);
+        self.watched(stored)
+    }
+
+    fn put(&mut self, batch: &Batch, now_ms: i64) -> Result<(), Error> {
         let transaction = self.connection.transaction()?;
         put_changes(&transaction, batch, now_ms)?;
         put_state(&transaction, batch)?;
@@ -200,14 +252,16 @@ impl Store {
         transaction
             .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('now', ?1)")?
             .execute([now_ms.to_string()])?;
+        // The first batch of a new store tells of it.
+        transaction.prepare_cached("DELETE FROM meta WHERE name = ?1")?.execute([replacement::SAID])?;
         transaction.commit()
     }
 
-    /// Forgets some of what is long over. Returns how many rows that were.
-    pub fn forget(&mut self, now_ms: i64) -> Result<usize, Error> {
+    /// Forgets some of what is long over.
+    pub fn forget(&mut self, now_ms: i64) -> Result<Forgotten, Error> {
         let before = now_ms - KEPT_MS;
         let transaction = self.connection.transaction()?;
-        let mut forgotten = 0;
+        let mut forgotten = Forgotten::All;
         for (table, is_over) in [
             ("changes", "stored_at < ?1"),
             ("labels", "stored_at < ?1"),
@@ -220,7 +274,9 @@ impl Store {
                 "DELETE FROM {table} WHERE rowid IN \
                  (SELECT rowid FROM {table} WHERE {is_over} LIMIT {FORGOTTEN_AT_ONCE})"
             );
-            forgotten += transaction.prepare_cached(&sql)?.execute([before])?;
+            if transaction.prepare_cached(&sql)?.execute([before])? == FORGOTTEN_AT_ONCE {
+                forgotten = Forgotten::Some;
+            }
         }
         transaction.commit()?;
         Ok(forgotten)
@@ -234,8 +290,13 @@ impl Store {
 }
 
 /// True if the file is damaged: trying again does not help.
-pub fn is_damage(error: &Error) -> bool {
+fn is_damage(error: &Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+fn is_missing_table(error: &Error) -> bool {
+    matches!(error, Error::SqliteFailure(failure, Some(text))
+        if failure.code == ErrorCode::Unknown && text.starts_with("no such table"))
 }
 
 const TABLES: [Table; 5] =

@@ -23,3 +23,7 @@ CREATE TABLE decisions (at INTEGER NOT NULL, alert TEXT NOT NULL, starts_at INTE
     kind TEXT NOT NULL, reason TEXT NOT NULL, notification TEXT) STRICT;
 CREATE INDEX decisions_of_alert ON decisions (alert);
 CREATE INDEX decisions_by_age ON decisions (at);
+
+-- Labels of alerts, as JSON, for their stories once they fire no more.
+CREATE TABLE labels (alert TEXT PRIMARY KEY, labels TEXT NOT NULL, stored_at INTEGER NOT NULL) STRICT;
+CREATE INDEX labels_by_age ON labels (stored_at);
