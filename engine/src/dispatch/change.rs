@@ -24,6 +24,29 @@ const PENDING_EVERY_MS: i64 = 60_000;
 const REMEMBERED_MAX: usize = 10_000;
 
 impl Dispatcher {
+    /// Whether another alert has the same fingerprint: a key that peers write may be chosen so. Neither is told as the
+    /// other; one that is over gives way.
+    pub(super) fn is_other(&mut self, change: &AlertChange) -> bool {
+        let fingerprint = change.fingerprint();
+        let Some(record) = self.alerts.get(&fingerprint).filter(|record| !record.is_of(change)) else {
+            return false;
+        };
+        let is_open = record.is_open() || !record.memberships.is_empty();
+        if !is_open {
+            self.forget(fingerprint);
+        }
+        is_open
+    }
+
+    pub(super) fn other(&self, change: &AlertChange) -> String {
+        let fingerprint = change.fingerprint();
+        let known = self.alerts.get(&fingerprint).map(Record::name).unwrap_or_default();
+        let found = text::bounded(&text::labels(&change.labels), super::message::REASON_BYTES_MAX);
+        format!(
+            "{found} has the fingerprint {fingerprint} of {known}, expected one of its own; it is not told"
+        )
+    }
+
     pub(super) fn fire(&mut self, change: AlertChange, outcome: &mut Outcome) {
         let fingerprint = change.fingerprint();
         let Some(record) = self.alerts.get_mut(&fingerprint) else {

@@ -241,6 +241,9 @@ impl Dispatcher {
     fn take(&mut self, input: Input, outcome: &mut Outcome) {
         let mut is_met = Ok(());
         match input {
+            Input::Changed(change) | Input::Refreshed(change) if self.is_other(&change) => {
+                is_met = Err(self.other(&change));
+            }
             Input::Changed(change) => match change.state {
                 AlertState::Firing => self.fire(change, outcome),
                 AlertState::Resolved => self.resolve(&change, outcome),
