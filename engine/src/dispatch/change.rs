@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 use super::alert::{AlertChange, Fingerprint};
 use super::content::Remark;
 use super::decision::{Decision, DecisionKind};
-use super::group::{Group, GroupId};
+use super::group::Group;
 use super::record::{Membership, Record};
 use super::routes::Settings;
 use super::timers::Due;
@@ -184,14 +184,12 @@ impl Dispatcher {
     fn join_groups(&mut self, fingerprint: Fingerprint, outcome: &mut Outcome) {
         let Some(record) = self.alerts.get_mut(&fingerprint) else { return };
         let mut joined = Vec::new();
-        for place in self.routes.matching(&record.labels) {
+        for (id, place) in self.routes.groups(&record.labels) {
             let settings = self.routes.at(place);
-            let labels = settings.group_labels(&record.labels);
-            let id = GroupId { key: settings.group_key(&labels), receiver: settings.receiver.clone() };
             let waited = first_flush_at(settings, record.starts_at, self.now);
             let group = self.groups.entry(id.clone()).or_insert_with(|| {
                 self.unsaved.groups.insert(id.clone());
-                Group::new(labels, place, waited)
+                Group::new(settings.group_labels(&record.labels), place, waited)
             });
             if !group.has_flushed && waited < group.next_flush_at {
                 group.next_flush_at = waited;
