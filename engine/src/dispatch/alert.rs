@@ -8,6 +8,8 @@ use tocsin_proto::pb::notification::Evidence;
 
 use crate::time::Timestamp;
 
+use super::hash::fnv1a;
+
 /// Names and values.
 pub type Labels = BTreeMap<String, String>;
 
@@ -24,12 +26,10 @@ impl Fingerprint {
     /// FNV-1a over names and values in order of names, each followed by a byte 0xff.
     /// Source: `LabelSet.Fingerprint` of prometheus/common; so an Alertmanager shows the same ids.
     pub fn of(labels: &Labels) -> Self {
-        const OFFSET: u64 = 14_695_981_039_346_656_037;
-        const PRIME: u64 = 1_099_511_628_211;
         let bytes = labels
             .iter()
             .flat_map(|(name, value)| name.bytes().chain([0xff]).chain(value.bytes()).chain([0xff]));
-        Fingerprint(bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME)))
+        Fingerprint(fnv1a(bytes))
     }
 }
 

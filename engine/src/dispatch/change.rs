@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 use super::alert::{AlertChange, Fingerprint};
 use super::content::Remark;
 use super::decision::{Decision, DecisionKind};
-use super::group::{Group, GroupId};
+use super::group::Group;
 use super::record::{Membership, Record};
 use super::routes::Settings;
 use super::timers::Due;
@@ -24,6 +24,29 @@ const PENDING_EVERY_MS: i64 = 60_000;
 const REMEMBERED_MAX: usize = 10_000;
 
 impl Dispatcher {
+    /// Whether another alert has the same fingerprint: a key that peers write may be chosen so. Neither is told as the
+    /// other; one that is over gives way.
+    pub(super) fn is_other(&mut self, change: &AlertChange) -> bool {
+        let fingerprint = change.fingerprint();
+        let Some(record) = self.alerts.get(&fingerprint).filter(|record| !record.is_of(change)) else {
+            return false;
+        };
+        let is_open = record.is_open() || !record.memberships.is_empty();
+        if !is_open {
+            self.forget(fingerprint);
+        }
+        is_open
+    }
+
+    pub(super) fn other(&self, change: &AlertChange) -> String {
+        let fingerprint = change.fingerprint();
+        let known = self.alerts.get(&fingerprint).map(Record::name).unwrap_or_default();
+        let found = text::bounded(&text::labels(&change.labels), super::message::REASON_BYTES_MAX);
+        format!(
+            "{found} has the fingerprint {fingerprint} of {known}, expected one of its own; it is not told"
+        )
+    }
+
     pub(super) fn fire(&mut self, change: AlertChange, outcome: &mut Outcome) {
         let fingerprint = change.fingerprint();
         let Some(record) = self.alerts.get_mut(&fingerprint) else {
@@ -161,14 +184,12 @@ impl Dispatcher {
     fn join_groups(&mut self, fingerprint: Fingerprint, outcome: &mut Outcome) {
         let Some(record) = self.alerts.get_mut(&fingerprint) else { return };
         let mut joined = Vec::new();
-        for place in self.routes.matching(&record.labels) {
+        for (id, place) in self.routes.groups(&record.labels) {
             let settings = self.routes.at(place);
-            let labels = settings.group_labels(&record.labels);
-            let id = GroupId { key: settings.group_key(&labels), receiver: settings.receiver.clone() };
             let waited = first_flush_at(settings, record.starts_at, self.now);
             let group = self.groups.entry(id.clone()).or_insert_with(|| {
                 self.unsaved.groups.insert(id.clone());
-                Group::new(labels, place, waited)
+                Group::new(settings.group_labels(&record.labels), place, waited)
             });
             if !group.has_flushed && waited < group.next_flush_at {
                 group.next_flush_at = waited;

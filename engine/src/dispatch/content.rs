@@ -128,7 +128,7 @@ impl Dispatcher {
             let told = group.told(&receiver.name, *fingerprint);
             let standing = match is_own {
                 true => standing(record, told, receiver, hidden.is_some(), is_held),
-                false => standing_above(record, told, hidden.is_some()),
+                false => standing_of_known(record, told, hidden.is_some()),
             };
             content.add(*fingerprint, standing, record.fires(), receiver);
             let fires = record.fires() && standing != Standing::Nothing && standing != Standing::Resolved;
@@ -313,7 +313,7 @@ fn standing(
         return if is_told && !is_hidden { Standing::BeginsToFlap } else { Standing::Nothing };
     }
     match told {
-        Some(_) => match standing_above(record, told, is_hidden) {
+        Some(_) => match standing_of_known(record, told, is_hidden) {
             Standing::Resolved if fires && !is_hidden => Standing::New,
             standing => standing,
         },
@@ -326,7 +326,7 @@ fn standing(
 }
 
 /// For a receiver of escalation, who is told what becomes of what it knows.
-fn standing_above(record: &Record, told: Option<&Told>, is_hidden: bool) -> Standing {
+fn standing_of_known(record: &Record, told: Option<&Told>, is_hidden: bool) -> Standing {
     let Some(told) = told else { return Standing::Nothing };
     let fires = record.fires();
     match (record.is_flapping(), told.is_flapping) {

@@ -11,6 +11,8 @@ use tocsin_proto::Span;
 
 use crate::time::Timestamp;
 
+use super::hash::fnv1a;
+
 /// Longest wait after the first failed attempt; it doubles with each one.
 pub const BACK_OFF_FIRST_MS: i64 = 1000;
 /// Longest wait after any failed attempt, unless the destination asks for more.
@@ -147,10 +149,7 @@ fn back_off_ms(about: &str, failures: u32) -> i64 {
 
 /// FNV-1a, then the finish of splitmix64: FNV alone hardly spreads a change of the last byte.
 fn hash(text: &str, number: u32) -> u64 {
-    let bytes = text.bytes().chain([0xff]).chain(number.to_be_bytes());
-    let fnv = bytes.fold(14_695_981_039_346_656_037_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(1_099_511_628_211)
-    });
+    let fnv = fnv1a(text.bytes().chain([0xff]).chain(number.to_be_bytes()));
     let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ring::digest::{Context, SHA256};
 use tocsin_proto::pb::notification::{Alert, Notification, Reason, Status};
 
 use crate::time::Timestamp;
@@ -13,6 +12,7 @@ use super::Dispatcher;
 use super::alert::{Fingerprint, Labels};
 use super::content::Content;
 use super::group::{Group, GroupId};
+use super::hash::hash;
 use super::record::Record;
 use super::routing::Receiver;
 use super::text;
@@ -42,16 +42,6 @@ pub(super) struct Draft<'a> {
     pub reason: Reason,
     pub reason_text: String,
     pub listed: &'a [Listed],
-}
-
-/// The first 32 hex digits of the SHA-256 of parts that cannot run into each other.
-pub(super) fn hash<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
-    let mut context = Context::new(&SHA256);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    context.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Alerts as text, for hashes.

@@ -5,8 +5,8 @@
 //! restart comes out as rows ([`Row`]), which the program stores in one transaction with the notifications.
 //!
 //! An alert's way: `change` begins its episode and puts it into the groups of its `routes`; when a group is due, `content`
-//! asks inhibition, silences, mutes and flapping what is left to tell; `tell` asks the rate limit and tells it, or holds it
-//! back for a digest; `message` makes the notification. `request` is what people ask for, `stored` and `restore` are the
+//! asks inhibition, silences, mutes and flapping what is left to tell; `tell` tells it, or
+//! `digest` holds it back where the rate limit is reached; `message` makes the notification. `request` is what people ask for, `stored` and `restore` are the
 //! way to rows and back. `matcher`, `silence` and `interval` are what routes and silences are made of.
 //!
 //! Where it is other than Alertmanager:
@@ -22,15 +22,18 @@
 //! - Alerts of experimental rules inhibit only those of such rules.
 //! - Routes have steps of escalation, which routes below inherit.
 //!
-//! Work for a change does not grow with the number of alerts: timers are a queue, sources of inhibition an index.
+//! Work for an alert that changes does not grow with the number of alerts: timers are a queue, sources of inhibition an
+//! index. A silence is compared with all alerts, an acknowledgement looks at all that its groups' receivers know.
 
 pub mod alert;
 mod change;
 mod content;
 pub mod decision;
 pub mod delivery;
+mod digest;
 mod flapping;
 mod group;
+mod hash;
 mod inhibition;
 pub mod interval;
 mod limit;
@@ -239,8 +242,11 @@ impl Dispatcher {
     }
 
     fn take(&mut self, input: Input, outcome: &mut Outcome) {
-        let mut is_met = Ok(());
+        let mut met = Ok(());
         match input {
+            Input::Changed(change) | Input::Refreshed(change) if self.is_other(&change) => {
+                met = Err(self.other(&change));
+            }
             Input::Changed(change) => match change.state {
                 AlertState::Firing => self.fire(change, outcome),
                 AlertState::Resolved => self.resolve(&change, outcome),
@@ -249,17 +255,15 @@ impl Dispatcher {
             Input::Reconciled { firing, pending } => self.reconcile(&firing, &pending),
             Input::Tick => {}
             Input::Silence { id, draft } => {
-                is_met = self.silence(id, draft).map(|id| outcome.silence = Some(id))
+                met = self.silence(id, draft).map(|id| outcome.silence = Some(id))
             }
-            Input::ExpireSilence { id } => is_met = self.expire_silence(&id),
+            Input::ExpireSilence { id } => met = self.expire_silence(&id),
             Input::Acknowledge { fingerprint, by, comment } => {
-                is_met = self.acknowledge(fingerprint, &by, &comment, outcome);
+                met = self.acknowledge(fingerprint, &by, &comment, outcome);
             }
-            Input::Unacknowledge { fingerprint, by } => {
-                is_met = self.unacknowledge(fingerprint, &by, outcome)
-            }
+            Input::Unacknowledge { fingerprint, by } => met = self.unacknowledge(fingerprint, &by, outcome),
         }
-        outcome.refused = is_met.err();
+        outcome.refused = met.err();
     }
 
     /// When a timer is due next; a `Tick` before that changes nothing.

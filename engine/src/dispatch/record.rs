@@ -94,6 +94,11 @@ impl Record {
         record
     }
 
+    /// Whether a change is one of this alert.
+    pub fn is_of(&self, change: &AlertChange) -> bool {
+        self.labels == change.labels || self.labels == bounded(&change.labels, LABEL_BYTES_MAX)
+    }
+
     /// It fires again.
     pub fn begin(&mut self, change: AlertChange, now: Timestamp) {
         self.starts_at = change.starts_at;

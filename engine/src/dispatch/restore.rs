@@ -93,21 +93,11 @@ impl Dispatcher {
     fn places(&self) -> BTreeMap<GroupId, usize> {
         let mut places = BTreeMap::new();
         for record in self.alerts.values().filter(|record| !record.memberships.is_empty()) {
-            for (id, place) in self.ids(record) {
+            for (id, place) in self.routes.groups(&record.labels) {
                 places.entry(id).or_insert(place);
             }
         }
         places
-    }
-
-    fn ids(&self, record: &Record) -> Vec<(GroupId, usize)> {
-        let places = self.routes.matching(&record.labels).into_iter();
-        let ids = places.map(|place| {
-            let settings = self.routes.at(place);
-            let labels = settings.group_labels(&record.labels);
-            (GroupId { key: settings.group_key(&labels), receiver: settings.receiver.clone() }, place)
-        });
-        ids.collect()
     }
 
     /// Receivers that are gone, and alerts that could not be read.
@@ -150,7 +140,7 @@ impl Dispatcher {
         if before.is_empty() && !record.fires() {
             return;
         }
-        let ids = self.ids(record);
+        let ids = self.routes.groups(&record.labels);
         let told_before = gone.get(&fingerprint).map(Vec::as_slice).unwrap_or_default();
         let mut memberships: Vec<Membership> = Vec::new();
         for (id, place) in &ids {
@@ -253,8 +243,7 @@ impl Dispatcher {
 
     /// Groups that no alert is in any more.
     fn drop_ended(&mut self) {
-        let members: BTreeMap<GroupId, Group> = std::mem::take(&mut self.groups);
-        for (id, group) in members {
+        for (id, group) in std::mem::take(&mut self.groups) {
             match group.members.is_empty() {
                 true => _ = self.unsaved.groups.insert(id),
                 false => _ = self.groups.insert(id, group),

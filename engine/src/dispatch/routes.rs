@@ -3,6 +3,7 @@
 //! Depth first; the first route that matches wins unless it says `continue`; a route takes what none below it takes.
 
 use super::alert::Labels;
+use super::group::GroupId;
 use super::matcher::{Matcher, all_match};
 use super::routing::{Escalation, Route, Routing};
 use super::text;
@@ -79,6 +80,12 @@ impl Routes {
         found
     }
 
+    /// The groups an alert belongs to, and the places of their routes.
+    pub fn groups(&self, labels: &Labels) -> Vec<(GroupId, usize)> {
+        let places = self.matching(labels).into_iter();
+        places.map(|place| (self.at(place).group_id(&self.at(place).group_labels(labels)), place)).collect()
+    }
+
     fn walk(&self, place: usize, labels: &Labels, found: &mut Vec<usize>) {
         let before = found.len();
         for below in &self.nodes[place].below {
@@ -129,8 +136,9 @@ impl Settings {
             .collect()
     }
 
-    /// Key of a group as Alertmanager prints it.
-    pub fn group_key(&self, group_labels: &Labels) -> String {
-        format!("{}:{}", self.key, text::labels(group_labels))
+    /// A group; its key is as Alertmanager prints it.
+    fn group_id(&self, group_labels: &Labels) -> GroupId {
+        let key = format!("{}:{}", self.key, text::labels(group_labels));
+        GroupId { key, receiver: self.receiver.clone() }
     }
 }

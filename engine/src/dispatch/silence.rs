@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
+use super::hash::hash;
 use super::matcher::{MATCHERS_MAX, Matcher};
-use super::message::hash;
 
 /// Length of a comment, in bytes.
 pub const COMMENT_BYTES_MAX: usize = 4096;

@@ -1220,8 +1220,8 @@ fn a_muted_route_tells_when_its_time_comes_but_resolves_at_any_time() {
 
 #[test]
 fn a_route_below_a_muted_one_is_not_muted() {
-    let tree = format!("{MUTED}")
-        .replace("repeat_interval = \"7d\"", "[[route.routes.routes]]\nmatchers = ['alertname=\"b\"']");
+    let tree =
+        MUTED.replace("repeat_interval = \"7d\"", "[[route.routes.routes]]\nmatchers = ['alertname=\"b\"']");
     check(&tree, "0s fire a\n0s fire b\n30s chat: first b\nuntil 1h");
 }
 

@@ -332,9 +332,13 @@ impl Thread {
         latest.ok().flatten().is_some_and(|latest| told.at_ms < latest.at_ms)
     }
 
-    /// Advances the dispatcher by what nobody asked for, which it cannot refuse.
+    /// Advances the dispatcher by what nobody asked for.
     fn step(&mut self, input: Input, now: Timestamp) {
-        let _ = self.meet(input, now);
+        // Newer values come each second.
+        let is_logged = !matches!(input, Input::Refreshed(_));
+        if let Some(error) = self.meet(input, now).err().filter(|_| is_logged) {
+            tracing::error!("{error}");
+        }
     }
 
     /// Advances the dispatcher and notes what is to be stored. Returns the id of the silence that was made or changed, if
