@@ -38,7 +38,7 @@ pub fn body(story: &Story, chat_id: &str) -> Value {
     let chat_id = chat_id.parse::<i64>().map_or_else(|_| json!(chat_id), |number| json!(number));
     json!({
         "chat_id": chat_id,
-        "text": joined(title, &parts, MESSAGE_MAX - utf16(&end)) + &end,
+        "text": joined(title, &parts, MESSAGE_MAX - utf16(&end)) + end.as_str(),
         "parse_mode": "HTML",
         "link_preview_options": {"is_disabled": true},
         // What is over makes no sound.
