@@ -126,6 +126,7 @@ mod tests {
         let address = Address {
             name: "ops".to_string(),
             integration: "webhook",
+            order: Order::OfGroups,
             redact: Redact::AddressesAndNodes,
             nodes: nodes.clone(),
             notifier: kept.clone(),

@@ -359,6 +359,7 @@ fn read(
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::NodeNames;
     use super::*;
 
     const HOUR_MS: i64 = 3_600_000;
@@ -367,7 +368,7 @@ mod tests {
     fn without_task() -> Post {
         tocsin_notifiers::choose_cryptography();
         let config = toml::from_str("name = \"hook\"\n[webhook]\nurl = \"http://127.0.0.1:9/\"\n");
-        let address = Address::new(&config.expect("a receiver")).expect("right");
+        let address = Address::new(&config.expect("a receiver"), &NodeNames::default()).expect("right");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (results, _) = mpsc::channel(1);
         Post::start(vec![address], runtime.handle(), results)

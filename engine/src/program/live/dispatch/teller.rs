@@ -123,12 +123,12 @@ mod tests {
 
     #[test]
     fn what_is_told_after_dispatch_failed_is_never_taken_for_stored() {
-        let (mut teller, listener) = line();
-        assert!(teller.tell(Told::Reconciled(Vec::new())));
+        let (mut teller, listener) = line(NodeNames::default());
+        assert!(teller.tell(Told::Reconciled { firing: Vec::new(), pending: Vec::new() }));
         listener.committed.store(1, Ordering::Release);
         assert!(teller.is_committed());
         drop(listener);
-        assert!(!teller.tell(Told::Reconciled(Vec::new())));
+        assert!(!teller.tell(Told::Reconciled { firing: Vec::new(), pending: Vec::new() }));
         assert!(!teller.wait_committed(Duration::from_secs(60)));
     }
 }
