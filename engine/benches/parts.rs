@@ -2,11 +2,15 @@
 
 #![allow(missing_docs, clippy::disallowed_methods)]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use prost::Message as _;
+use tocsin_engine::dispatch::alert::{AlertChange, AlertState};
+use tocsin_engine::dispatch::routing::{Receiver, Routing};
+use tocsin_engine::dispatch::{Dispatcher, Input as Told};
 use tocsin_engine::engine::{Engine, Input, Library};
 use tocsin_engine::plan::Plan;
 use tocsin_engine::project::walk::{Scratch, Value};
@@ -233,5 +237,41 @@ fn script(bencher: Bencher) {
     bencher.bench(|| {
         let (w, params) = (map(&[("entries", 5), ("asked", 0)]), map(&[("entries_max", 60)]));
         sandbox.call(&rules[0].script, "check", None, (w, params)).expect("runs")
+    });
+}
+
+/// One alert that fires, or resolves, while so many others fire.
+#[divan::bench(args = [0, 1_000, 20_000])]
+fn dispatch_change(bencher: Bencher, others: i64) {
+    let written = "[route]\nreceiver = \"a\"\ngroup_by = [\"alertname\", \"node\"]";
+    let receiver = Receiver { name: "a".to_string(), wakes: false, send_resolved: true, rate_limit: None };
+    let routing = Routing::new(toml::from_str(written).expect("right"), vec![receiver]).expect("right");
+    let mut dispatcher = Dispatcher::new(routing);
+    let change = |number: i64, at_ms: i64, state: AlertState| {
+        let labels = [
+            ("alertname", "x".to_string()),
+            ("node", (number % 50).to_string()),
+            ("peer", number.to_string()),
+        ];
+        Told::Changed(AlertChange {
+            at: Timestamp::from_unix_ms(at_ms),
+            state,
+            labels: labels.map(|(name, value)| (name.to_string(), value)).into(),
+            annotations: BTreeMap::new(),
+            starts_at: Timestamp::from_unix_ms(at_ms),
+            value: Some(1.0),
+            limit: None,
+            evidence: Default::default(),
+        })
+    };
+    for number in 0..others {
+        dispatcher.step(Timestamp::from_unix_ms(1), change(number, 1, AlertState::Firing));
+    }
+    let mut now_ms = 1_000;
+    bencher.bench_local(|| {
+        now_ms += 1;
+        let at = Timestamp::from_unix_ms(now_ms);
+        dispatcher.step(at, change(-1, now_ms, AlertState::Firing));
+        dispatcher.step(at, change(-1, now_ms, AlertState::Resolved))
     });
 }

@@ -127,7 +127,7 @@ fn receivers(receivers: &Value) -> String {
     let row = |receiver: &Value| {
         let state = match receiver["brokenUntil"].is_string() {
             true => format!("left alone until {}", second(&receiver["brokenUntil"])),
-            false => "tried".to_string(),
+            false => "ready".to_string(),
         };
         [
             text(&receiver["name"]),
