@@ -5,9 +5,9 @@
 //! restart comes out as rows ([`Row`]), which the program stores in one transaction with the notifications.
 //!
 //! An alert's way: `change` begins its episode and puts it into the groups of its `routes`; when a group is due, `content`
-//! asks inhibition, silences, mutes and flapping what is left to tell; `tell` tells it, or
-//! `digest` holds it back where the rate limit is reached; `message` makes the notification. `request` is what people ask for, `stored` and `restore` are the
-//! way to rows and back. `matcher`, `silence` and `interval` are what routes and silences are made of.
+//! asks inhibition, silences, mutes and flapping what is left to tell; `tell` tells it, or `digest` holds it back where the
+//! rate limit is reached; `message` makes the notification. `request` is what people ask for, `stored` and `restore` are
+//! the way to rows and back. `matcher`, `silence` and `interval` are what routes and silences are made of.
 //!
 //! Where it is other than Alertmanager:
 //! - What a receiver was told as firing is told as resolved, whatever silence, mute or inhibition has begun since; what
