@@ -8,7 +8,7 @@ use super::Ended;
 use super::arguments::{AlertsAction, AlertsArguments, Format};
 use super::client::{Client, beginning, resolve};
 use super::progress::print_line;
-use super::table::{columns, printable};
+use super::table::{columns, items, printable, second, text};
 
 /// Hex digits of an alert's id.
 const ID_DIGITS: usize = 16;
@@ -26,7 +26,7 @@ pub fn run(arguments: &AlertsArguments) -> anyhow::Result<Ended> {
         }
         AlertsAction::Show { id } => {
             let (id, alerts) = find(&client, id)?;
-            let Some(alert) = of(&alerts).find(|alert| text(&alert["fingerprint"]) == id) else {
+            let Some(alert) = items(&alerts).find(|alert| text(&alert["fingerprint"]) == id) else {
                 anyhow::bail!("alert {id} does not fire now; `tocsin alerts explain {id}` may know of it");
             };
             print(format, alert, || show(alert));
@@ -66,27 +66,14 @@ fn print(format: Format, answer: &Value, for_people: impl FnOnce() -> String) {
 /// The alert that an id or its beginning names, and all alerts.
 fn find(client: &Client, id: &str) -> anyhow::Result<(String, Value)> {
     let alerts = client.get("/api/tocsin/v1/alerts", &[])?;
-    let ids: Vec<&str> = of(&alerts).map(|alert| text(&alert["fingerprint"])).collect();
+    let ids: Vec<&str> = items(&alerts).map(|alert| text(&alert["fingerprint"])).collect();
     let id = resolve("alert", id, ID_DIGITS, ids.into_iter())?;
     Ok((id, alerts))
-}
-
-fn of(list: &Value) -> impl Iterator<Item = &Value> {
-    list.as_array().into_iter().flatten()
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 /// A number as short as it can be; `-` if there is none.
 fn number(value: &Value) -> String {
     value.as_f64().map_or_else(|| "-".to_string(), |value| value.to_string())
-}
-
-/// An instant to the second.
-fn second(value: &Value) -> String {
-    text(value).get(..19).map_or_else(|| "-".to_string(), |text| text.replace('T', " "))
 }
 
 /// What is special about an alert: acknowledged, held back, resolved.
@@ -96,7 +83,7 @@ fn mark(alert: &Value) -> String {
         marks.push(format!("acknowledged by {by}"));
     }
     for (field, word) in [("silencedBy", "silenced"), ("inhibitedBy", "inhibited"), ("mutedBy", "muted")] {
-        if of(&alert[field]).next().is_some() {
+        if items(&alert[field]).next().is_some() {
             marks.push(word.to_string());
         }
     }
@@ -130,7 +117,7 @@ fn list(alerts: &Value) -> String {
             mark(alert),
         ]
     };
-    let rows: Vec<_> = of(alerts).map(row).collect();
+    let rows: Vec<_> = items(alerts).map(row).collect();
     if rows.is_empty() {
         return "no alert fires".to_string();
     }
@@ -151,7 +138,7 @@ fn show(alert: &Value) -> String {
     for (name, value) in alert["annotations"].as_object().into_iter().flatten() {
         line(&printable(name, 40), text(value));
     }
-    let receivers: Vec<&str> = of(&alert["receivers"]).map(text).collect();
+    let receivers: Vec<&str> = items(&alert["receivers"]).map(text).collect();
     line("receivers", &receivers.join(", "));
     let acknowledgement = &alert["acknowledgement"];
     if let Some(by) = acknowledgement["by"].as_str() {
@@ -161,7 +148,7 @@ fn show(alert: &Value) -> String {
     for (field, name) in
         [("silencedBy", "silenced by"), ("inhibitedBy", "inhibited by"), ("mutedBy", "muted by")]
     {
-        for by in of(&alert[field]) {
+        for by in items(&alert[field]) {
             line(name, text(by));
         }
     }

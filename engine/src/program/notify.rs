@@ -14,7 +14,7 @@ use super::arguments::{Format, NotifyAction, NotifyArguments};
 use super::client::{Client, resolve};
 use super::live::config::Config;
 use super::progress::print_line;
-use super::table::{columns, printable};
+use super::table::{columns, items, printable, second, text};
 
 /// Hex digits of a notification's id.
 const ID_DIGITS: usize = 32;
@@ -92,31 +92,20 @@ fn test(path: &Path, name: &str) -> anyhow::Result<Ended> {
     }
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_string()
-}
-
-fn second(value: &Value) -> String {
-    value
-        .as_str()
-        .and_then(|text| text.get(..19))
-        .map_or_else(|| "-".to_string(), |text| text.replace('T', " "))
-}
-
 fn list(records: &Value) -> String {
     let row = |record: &Value| {
         [
-            text(&record["id"]),
-            text(&record["receiver"]),
+            text(&record["id"]).to_string(),
+            text(&record["receiver"]).to_string(),
             second(&record["decidedAt"]),
-            text(&record["state"]),
+            text(&record["state"]).to_string(),
             second(&record["stateAt"]),
             record["attempts"].to_string(),
-            text(&record["reasonText"]),
-            text(&record["lastError"]),
+            text(&record["reasonText"]).to_string(),
+            text(&record["lastError"]).to_string(),
         ]
     };
-    let rows: Vec<_> = records.as_array().into_iter().flatten().map(row).collect();
+    let rows: Vec<_> = items(records).map(row).collect();
     if rows.is_empty() {
         return "no notifications".to_string();
     }
@@ -130,17 +119,17 @@ fn receivers(receivers: &Value) -> String {
             false => "ready".to_string(),
         };
         [
-            text(&receiver["name"]),
-            text(&receiver["integration"]),
+            text(&receiver["name"]).to_string(),
+            text(&receiver["integration"]).to_string(),
             state,
             receiver["pending"].to_string(),
             receiver["dead"].to_string(),
             receiver["delivered"].to_string(),
             second(&receiver["deliveredAt"]),
-            text(&receiver["lastError"]),
+            text(&receiver["lastError"]).to_string(),
         ]
     };
-    let rows: Vec<_> = receivers.as_array().into_iter().flatten().map(row).collect();
+    let rows: Vec<_> = items(receivers).map(row).collect();
     let headings =
         ["RECEIVER", "BY", "STATE", "PENDING", "GIVEN UP", "DELIVERED", "LAST DELIVERED (UTC)", "LAST ERROR"];
     columns(headings, &rows)

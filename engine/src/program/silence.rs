@@ -10,7 +10,7 @@ use super::Ended;
 use super::arguments::{Format, SilenceAction, SilenceAddArguments, SilenceArguments};
 use super::client::{Client, resolve};
 use super::progress::print_line;
-use super::table::{columns, printable};
+use super::table::{columns, items, printable, second, text};
 
 /// Characters of a silence's id, a UUID.
 const ID_CHARS: usize = 36;
@@ -74,21 +74,18 @@ fn body(silence: &SilenceAddArguments, now_ms: i64) -> anyhow::Result<Value> {
 
 fn list(silences: &Value) -> String {
     let row = |silence: &Value| {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
-        let second = |value: &Value| text(value).get(..19).unwrap_or_default().replace('T', " ");
-        let matchers: Vec<String> =
-            silence["matchers"].as_array().into_iter().flatten().map(matcher).collect();
+        let matchers: Vec<String> = items(&silence["matchers"]).map(matcher).collect();
         [
-            text(&silence["id"]),
-            text(&silence["status"]["state"]),
+            text(&silence["id"]).to_string(),
+            text(&silence["status"]["state"]).to_string(),
             second(&silence["startsAt"]),
             second(&silence["endsAt"]),
-            text(&silence["createdBy"]),
+            text(&silence["createdBy"]).to_string(),
             matchers.join(" "),
-            text(&silence["comment"]),
+            text(&silence["comment"]).to_string(),
         ]
     };
-    let rows: Vec<_> = silences.as_array().into_iter().flatten().map(row).collect();
+    let rows: Vec<_> = items(silences).map(row).collect();
     if rows.is_empty() {
         return "no silences".to_string();
     }

@@ -1,6 +1,8 @@
 //! Tables and texts on a terminal. What is shown may come from attackers: nothing of it reaches the terminal but
 //! printable ASCII.
 
+use serde_json::Value;
+
 /// Characters of a cell.
 const CELL_MAX: usize = 100;
 
@@ -16,6 +18,21 @@ pub fn printable(text: &str, max: usize) -> String {
 
 fn is_plain(c: char) -> bool {
     c == ' ' || c.is_ascii_graphic()
+}
+
+/// A text of an answer; empty if it is none.
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// An instant of an answer, to the second; `-` if it is none.
+pub fn second(value: &Value) -> String {
+    text(value).get(..19).map_or_else(|| "-".to_string(), |text| text.replace('T', " "))
+}
+
+/// What is in a list of an answer; nothing if it is none.
+pub fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
 }
 
 /// Rows under headings, aligned. The last column is as long as it is.

@@ -127,20 +127,24 @@ fn what_was_given_up_stays_listed_over_a_kill_and_is_sent_again_when_asked_for()
     assert!(stored.iter().any(|stored| stored.id == id && stored.state == "delivered"), "{stored:?}");
 }
 
+/// A silence of an hour for the alerts of a peer.
+fn silence_of(peer: &str) -> Value {
+    let now = jiff::Timestamp::now();
+    json!({
+        "matchers": [{ "name": "peer_id", "value": peer, "isRegex": false, "isEqual": true }],
+        "startsAt": now.to_string(),
+        "endsAt": (now + jiff::SignedDuration::from_hours(1)).to_string(),
+        "createdBy": "test",
+        "comment": "a known peer",
+    })
+}
+
 #[test]
 fn a_silence_that_was_answered_outlives_a_kill() {
     let peers = Peers::start();
     let receiver = Receiver::start(Mood::Well, 1);
     let (mut tocsin, _token) = with_token(&peers, &receiver);
-    let now = jiff::Timestamp::now();
-    let silence = json!({
-        "matchers": [{ "name": "peer_id", "value": "7", "isRegex": false, "isEqual": true }],
-        "startsAt": now.to_string(),
-        "endsAt": (now + jiff::SignedDuration::from_hours(1)).to_string(),
-        "createdBy": "test",
-        "comment": "a known peer",
-    });
-    tocsin.post("/api/v2/silences", TOKEN, &silence).expect("the silence is taken");
+    tocsin.post("/api/v2/silences", TOKEN, &silence_of("7")).expect("the silence is taken");
     tocsin.kill();
     tocsin.start_again();
     let silences = tocsin.get("/api/v2/silences").expect("an answer");
@@ -197,15 +201,7 @@ fn a_store_that_is_damaged_while_tocsin_runs_keeps_what_tocsin_still_knows() {
     let peers = Peers::start();
     let receiver = Receiver::start(Mood::Refuses, 1);
     let (mut tocsin, _token) = with_token(&peers, &receiver);
-    let now = jiff::Timestamp::now();
-    let silence = json!({
-        "matchers": [{ "name": "peer_id", "value": "9", "isRegex": false, "isEqual": true }],
-        "startsAt": now.to_string(),
-        "endsAt": (now + jiff::SignedDuration::from_hours(1)).to_string(),
-        "createdBy": "test",
-        "comment": "a known peer",
-    });
-    tocsin.post("/api/v2/silences", TOKEN, &silence).expect("the silence is taken");
+    tocsin.post("/api/v2/silences", TOKEN, &silence_of("9")).expect("the silence is taken");
     fire(&peers, &tocsin, 7);
     let dead = |stored: &Stored| stored.state == "dead";
     let id = eventually(PATIENCE, "it to be given up", || {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::table::printable;
-use super::{head, head_of, number, of, second, text};
+use super::super::table::{items, printable, second, text};
+use super::{head, head_of, number};
 
 /// Characters of a reason.
 const REASON_MAX: usize = 400;
@@ -23,10 +23,10 @@ pub fn tell(story: &Value) -> String {
         }
     }
     let known: BTreeMap<&str, &Value> =
-        of(&story["notifications"]).map(|record| (text(&record["id"]), record)).collect();
+        items(&story["notifications"]).map(|record| (text(&record["id"]), record)).collect();
     let mut told = Vec::new();
     let (mut episode, mut day) = ("", String::new());
-    for decision in of(&story["decisions"]) {
+    for decision in items(&story["decisions"]) {
         let starts_at = text(&decision["startsAt"]);
         if starts_at != episode {
             episode = starts_at;
@@ -49,7 +49,7 @@ pub fn tell(story: &Value) -> String {
         }
     }
     let others: Vec<&Value> =
-        of(&story["notifications"]).filter(|record| !told.contains(&text(&record["id"]))).collect();
+        items(&story["notifications"]).filter(|record| !told.contains(&text(&record["id"]))).collect();
     if !others.is_empty() {
         lines.push("\nOther notifications that told it".to_string());
     }
@@ -57,7 +57,7 @@ pub fn tell(story: &Value) -> String {
         let (at, receiver) = (second(&record["decidedAt"]), text(&record["receiver"]));
         lines.push(format!("  {at}  to {}: {}", printable(receiver, 60), fate(record)));
     }
-    if of(&story["decisions"]).next().is_none() {
+    if items(&story["decisions"]).next().is_none() {
         lines.push("\nNothing was decided on it yet".to_string());
     }
     lines.join("\n")

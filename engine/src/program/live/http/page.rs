@@ -234,27 +234,18 @@ fn table(page: &mut String, title: &str, headings: &str, rows: impl Iterator<Ite
 
 /// A text as it can stand in an element: no markup, and no invisible characters that turn around what follows.
 fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for (place, c) in text.chars().enumerate() {
-        if place == CELL_MAX {
-            escaped.push('…');
-            break;
-        }
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            // Source of the list: Unicode's property Bidi_Control.
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                escaped.push('\u{fffd}');
-            }
-            c if c.is_control() => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
+    let mut shown: String =
+        text.chars().take(CELL_MAX).map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(CELL_MAX).is_some() {
+        shown.push('…');
     }
-    escaped
+    tocsin_notifiers::template::escape(&shown)
+}
+
+/// Source of the list: Unicode's properties Control and Bidi_Control.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// An instant of the program's clock; 0 is never.
