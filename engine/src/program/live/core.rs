@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -551,7 +552,8 @@ impl Core {
         status.sources = self.connections.iter().map(Connection::status).collect();
         status.recording = self.recording.as_ref().map(|recording| recording.status.clone());
         if let Some(engine) = &self.engine {
-            status.alerts = engine.alerts();
+            // Shared with the status that is published: with their evidence they may be many megabytes.
+            status.alerts = Arc::new(engine.alerts());
             let memory = &self.intake.memory;
             let node = |report: tocsin_engine::engine::NodeReport| {
                 let memory = memory.nodes.get(&*report.name);

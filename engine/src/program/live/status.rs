@@ -47,7 +47,7 @@ pub struct Status {
     /// The rules loaded, in order of their files.
     pub rules: Vec<RuleEntry>,
     /// Alerts pending and firing.
-    pub alerts: Vec<AlertReport>,
+    pub alerts: Arc<Vec<AlertReport>>,
     /// Newest state each extractor reported, by node and extractor.
     pub extractors: BTreeMap<(String, String), ExtractorState>,
     /// The NATS connections.

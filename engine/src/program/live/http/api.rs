@@ -141,7 +141,7 @@ impl RulesQuery {
 /// The rules in order of topics and files.
 pub fn rules<'s>(status: &'s Status, query: &RulesQuery) -> Answer<Rules<'s>> {
     let mut reports: BTreeMap<&str, Vec<&AlertReport>> = BTreeMap::new();
-    for alert in &status.alerts {
+    for alert in status.alerts.iter() {
         reports.entry(&alert.rule).or_default().push(alert);
     }
     let group = |rule: &'s RuleEntry| {

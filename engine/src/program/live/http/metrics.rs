@@ -362,7 +362,7 @@ fn silences(status: &DispatchStatus) -> Vec<Sample> {
 /// The alerts of a rule and node, without their keys: firing if one is, and as old as the oldest.
 fn by_rule_and_node(status: &Status) -> BTreeMap<(&str, Severity, &str), (State, Timestamp)> {
     let mut alerts = BTreeMap::new();
-    for alert in &status.alerts {
+    for alert in status.alerts.iter() {
         let name = (&*alert.rule, alert.severity, &*alert.node);
         let (state, since) = alerts.entry(name).or_insert((alert.state, alert.since));
         if alert.state == State::Firing {
@@ -389,7 +389,7 @@ fn alerts_since(status: &Status) -> Vec<Sample> {
 
 fn alerts_of_nodes(status: &Status) -> Vec<Sample> {
     let mut counts: BTreeMap<(&str, &str, Severity, &str), f64> = BTreeMap::new();
-    for alert in &status.alerts {
+    for alert in status.alerts.iter() {
         *counts.entry((&alert.rule, &alert.node, alert.severity, alert.state.name())).or_default() += 1.0;
     }
     let sample = |((rule, node, severity, state), count): ((&str, &str, Severity, &str), f64)| {
@@ -406,7 +406,7 @@ fn alerts_of_rules(status: &Status) -> Vec<Sample> {
     {
         counts.insert((&rule.report.name, rule.severity, state.name()), 0.0);
     }
-    for alert in &status.alerts {
+    for alert in status.alerts.iter() {
         *counts.entry((&alert.rule, alert.severity, alert.state.name())).or_default() += 1.0;
     }
     let sample = |((rule, severity, state), count): ((&str, Severity, &str), f64)| {

@@ -1,5 +1,7 @@
 //! A status with something in every field, for the tests.
 
+use std::sync::Arc;
+
 use tocsin_engine::alerts::State;
 use tocsin_engine::dispatch::alert::Fingerprint;
 use tocsin_engine::dispatch::matcher::Matcher;
@@ -37,11 +39,11 @@ pub fn status(at_ms: u64) -> Status {
             rule("idle", "rules/node/idle.rhai", 0, 0),
             rule("tip_stalled", "rules/chain/tip_stalled.rhai", 7, 1),
         ],
-        alerts: vec![
+        alerts: Arc::new(vec![
             alert("addr_flood", "hal", State::Firing, FIRST_MS + 5_000),
             alert("addr_flood", "hal", State::Pending, FIRST_MS),
             alert("tip_stalled", HOSTILE, State::Pending, FIRST_MS),
-        ],
+        ]),
         extractors: [
             (("hal".to_string(), "rpc".to_string()), extractor(true, at_ms)),
             ((HOSTILE.to_string(), "p2p".to_string()), extractor(false, at_ms)),

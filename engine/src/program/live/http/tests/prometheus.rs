@@ -132,7 +132,7 @@ fn a_real_prometheus_takes_it_and_the_dashboard_finds_its_series() {
     expect_shape("alerts", &prometheus.api("/api/v1/alerts"), &served.json("/api/v1/alerts"));
 
     let mut quiet = sample::status(now_ms());
-    quiet.alerts.clear();
+    quiet.alerts = Default::default();
     served.board.write(quiet);
     eventually(PATIENCE, "the series of the alert to end", || {
         prometheus.query(r#"ALERTS{job="tocsin",node=~".+"}"#).is_empty().then_some(())
