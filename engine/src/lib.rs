@@ -6,6 +6,7 @@
 //! depend on their number, and [`engine`] puts the parts together.
 
 pub mod alerts;
+pub mod detectors;
 pub mod dispatch;
 pub mod engine;
 pub mod filters;

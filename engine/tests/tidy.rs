@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the engine from first to last; each may import itself and what comes before it.
-const LAYERS: [&str; 12] = [
-    "time", "stored", "project", "windows", "rules", "sequence", "alerts", "filters", "plan", "timeline",
+const LAYERS: [&str; 13] = [
+    "time", "stored", "detectors", "project", "windows", "rules", "sequence", "alerts", "filters", "plan", "timeline",
     "engine", "dispatch",
 ];
 /// The top level, besides loose files.
