@@ -9,9 +9,14 @@
 //!                     '-- point: spikes and dips, as the samples come --------'
 //! ```
 
+pub mod calibration;
 pub mod default;
+pub mod gate;
+pub mod novelty;
 pub mod pattern;
 pub mod point;
+pub mod range;
+pub mod seasonal;
 
 use serde::{Deserialize, Serialize};
 
