@@ -1,4 +1,4 @@
-//! When a rarity is reported: once, again if it gets much rarer, and not for a while otherwise.
+//! When a rarity is reported: once, again if it gets worse, and not for a while otherwise.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,8 @@ pub const PAGE: f64 = 4.0;
 /// Samples after a report in which the same is not reported again: eight hours of five-minute roll-ups.
 pub const COOL_DOWN_SAMPLES: u32 = 100;
 
-/// Within the cool-down, what is this many times rarer (as a logarithm) than what was reported is.
-const ESCALATION: f64 = 1.5;
+/// Within the cool-down, a higher tier is reported, and what is this many times rarer (as a logarithm).
+const ESCALATION: f64 = 2.0;
 
 /// The tier of a rarity.
 pub fn tier(rarity: f64) -> Tier {
@@ -48,11 +48,12 @@ impl Gate {
         if self.since >= COOL_DOWN_SAMPLES {
             self.reported = 0.0;
         }
-        if rarity < NOTE || rarity <= ESCALATION * self.reported {
+        let tier = tier(rarity);
+        if tier == Tier::Usual || tier <= self::tier(self.reported) && rarity <= ESCALATION * self.reported {
             return Tier::Usual;
         }
         (self.reported, self.since) = (rarity, 0);
-        tier(rarity)
+        tier
     }
 }
 
@@ -61,16 +62,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_made_once_until_it_gets_much_rarer_or_the_cool_down_is_over() {
+    fn a_report_is_made_once_until_it_gets_worse_or_the_cool_down_is_over() {
         let mut gate = Gate::default();
         assert_eq!(gate.pass(1.79), Tier::Usual);
         assert_eq!(gate.pass(2.0), Tier::Note);
-        assert_eq!(gate.pass(3.0), Tier::Usual, "not more than 1.5 times 2");
-        assert_eq!(gate.pass(3.1), Tier::Warning);
-        for _ in 1..COOL_DOWN_SAMPLES {
-            assert_eq!(gate.pass(4.0), Tier::Usual);
-        }
+        assert_eq!(gate.pass(2.9), Tier::Usual, "the same tier and not twice as rare");
+        assert_eq!(gate.pass(3.0), Tier::Warning);
         assert_eq!(gate.pass(4.0), Tier::Page);
+        assert_eq!(gate.pass(8.0), Tier::Usual);
+        assert_eq!(gate.pass(8.1), Tier::Page);
+        for _ in 1..COOL_DOWN_SAMPLES {
+            assert_eq!(gate.pass(8.1), Tier::Usual);
+        }
+        assert_eq!(gate.pass(8.1), Tier::Page);
     }
 
     #[test]

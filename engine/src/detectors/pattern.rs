@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
 use super::gate::{self, Gate};
-use super::novelty::Novelty;
+use super::novelty::{self, Novelty};
 use super::range::Range;
 use super::seasonal::Seasonal;
 use super::{Assessment, Direction, Method, Settings, Tier};
 use crate::time::Timestamp;
 
-/// An interval between samples this many times the usual one is a gap: no stretch goes across.
-const GAP: f64 = 3.0;
+/// An interval between samples this many times the usual one is a gap that no stretch goes across: a quarter of a stretch.
+/// A shorter hole shifts what follows by less than a quarter, which is less than what most changes of shape are.
+const GAP: f64 = (novelty::STRETCH / 4) as f64;
 
 /// State of the pattern channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]

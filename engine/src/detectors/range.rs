@@ -8,6 +8,9 @@ use crate::time::Timestamp;
 const PARTS: usize = 8;
 /// A sample must be outside by more than this share of the range: each record is a little beyond the one before.
 const TOLERANCE: f64 = 0.02;
+/// Samples a part has at least. Among n samples one in n is the highest by chance: a memory of 4000, as long as that of the
+/// calibration, is what a rarity above 2 can stand on. Series slower than about ten minutes are remembered for longer.
+const PART_SAMPLES_MIN: u32 = 4000 / (PARTS as u32 - 1);
 /// Samples before anything is new.
 const WARMUP_SAMPLES: u8 = 150;
 
@@ -17,8 +20,9 @@ pub struct Range {
     part_ms: i64,
     /// Lowest and highest of each part, the newest last.
     parts: Vec<(f64, f64)>,
-    /// When the newest part began.
+    /// When the newest part began, and its samples so far.
     since: Timestamp,
+    samples: u32,
     /// Samples seen, at most [`WARMUP_SAMPLES`].
     seen: u8,
 }
@@ -41,6 +45,7 @@ impl Range {
             part_ms: (over_ms / (PARTS as i64 - 1)).max(1),
             parts: Vec::new(),
             since: Timestamp::MIN,
+            samples: 0,
             seen: 0,
         }
     }
@@ -58,11 +63,12 @@ impl Range {
 
     /// Begins new parts as time goes by. A gap forgets nothing: parts without samples are not kept.
     fn turn(&mut self, at: Timestamp) {
-        let into = at.ms_since(self.since);
-        if self.parts.is_empty() || into >= self.part_ms {
+        let is_over = at.ms_since(self.since) >= self.part_ms && self.samples >= PART_SAMPLES_MIN;
+        if self.parts.is_empty() || is_over {
             self.parts.push((f64::INFINITY, f64::NEG_INFINITY));
-            self.since = at;
+            (self.since, self.samples) = (at, 0);
         }
+        self.samples = self.samples.saturating_add(1);
         if self.parts.len() > PARTS {
             self.parts.remove(0);
         }
