@@ -9,6 +9,7 @@
 //!                     '-- point: spikes and dips, as the samples come --------'
 //! ```
 
+pub mod alone;
 pub mod calibration;
 pub mod default;
 pub mod gate;
@@ -16,6 +17,7 @@ pub mod novelty;
 pub mod pattern;
 pub mod point;
 pub mod range;
+pub mod season;
 pub mod seasonal;
 
 use serde::{Deserialize, Serialize};
@@ -91,8 +93,7 @@ pub struct Settings {
     pub season_ms: i64,
     /// After this time the past is forgotten, in milliseconds.
     pub over_ms: i64,
-    /// Departures from what is expected that are smaller than this are never reported by the point channel, in the
-    /// series' own unit.
+    /// Departures from what is expected that are smaller than this are never reported, in the series' own unit.
     pub effect_min: f64,
     /// Which way a departure matters.
     pub direction: Direction,
@@ -134,12 +135,24 @@ pub enum Kind {
     Pattern,
     /// Spikes and dips.
     Point,
+    /// Departure of the level from the time of the season.
+    Seasonal,
+    /// Values never seen.
+    Range,
+    /// Shapes never seen.
+    Novelty,
 }
 
 impl Kind {
     /// The names rules use.
-    pub const NAMES: [(&str, Kind); 3] =
-        [("default", Kind::Default), ("pattern", Kind::Pattern), ("point", Kind::Point)];
+    pub const NAMES: [(&str, Kind); 6] = [
+        ("default", Kind::Default),
+        ("pattern", Kind::Pattern),
+        ("point", Kind::Point),
+        ("seasonal", Kind::Seasonal),
+        ("range", Kind::Range),
+        ("novelty", Kind::Novelty),
+    ];
 }
 
 /// A detector of any kind, with its state.
@@ -151,6 +164,12 @@ pub enum Detector {
     Pattern(Box<pattern::Pattern>),
     /// [`Kind::Point`].
     Point(Box<point::Point>),
+    /// [`Kind::Seasonal`].
+    Seasonal(Box<alone::Alone<seasonal::Seasonal>>),
+    /// [`Kind::Range`].
+    Range(Box<range::Alone>),
+    /// [`Kind::Novelty`].
+    Novelty(Box<alone::Alone<novelty::Novelty>>),
 }
 
 impl Detector {
@@ -160,6 +179,9 @@ impl Detector {
             Kind::Default => Detector::Default(Box::new(default::Default::new(settings))),
             Kind::Pattern => Detector::Pattern(Box::new(pattern::Pattern::new(settings))),
             Kind::Point => Detector::Point(Box::new(point::Point::new(settings))),
+            Kind::Seasonal => Detector::Seasonal(Box::new(alone::Alone::new(seasonal::Seasonal::new(settings)))),
+            Kind::Range => Detector::Range(Box::new(range::Alone::new(settings))),
+            Kind::Novelty => Detector::Novelty(Box::default()),
         }
     }
 
@@ -168,6 +190,9 @@ impl Detector {
             Detector::Default(method) => &mut **method,
             Detector::Pattern(method) => &mut **method,
             Detector::Point(method) => &mut **method,
+            Detector::Seasonal(method) => &mut **method,
+            Detector::Range(method) => &mut **method,
+            Detector::Novelty(method) => &mut **method,
         }
     }
 
