@@ -87,7 +87,8 @@ impl Calibration {
             return Some(self.tail.rarity(score).min(RARITY_MAX));
         }
         let score = score as f32;
-        let grouped: f32 = self.groups.iter().take_while(|group| group.score >= score).map(|group| group.weight).sum();
+        let grouped: f32 =
+            self.groups.iter().take_while(|group| group.score >= score).map(|group| group.weight).sum();
         let fresh = self.fresh.iter().filter(|other| **other >= score).count();
         let total = self.total + self.fresh.len() as f64;
         Some(-((f64::from(grouped) + fresh as f64 + 1.0) / (total + 1.0)).log10())
@@ -154,7 +155,8 @@ impl Tail {
         };
         let mean = moment(1, 0.0);
         let variance = moment(2, mean);
-        let shape = if variance > 0.0 { (0.5 * (1.0 - mean * mean / variance)).clamp(0.0, SHAPE_MAX) } else { 0.0 };
+        let shape =
+            if variance > 0.0 { (0.5 * (1.0 - mean * mean / variance)).clamp(0.0, SHAPE_MAX) } else { 0.0 };
         // Scores that are all alike have no scale: then a hundredth of themselves.
         let scale = (mean * (1.0 - shape)).max(0.01 * from.abs()).max(f64::MIN_POSITIVE);
         // A tail without a single score in it begins below the next one.

@@ -179,7 +179,9 @@ impl Detector {
             Kind::Default => Detector::Default(Box::new(default::Default::new(settings))),
             Kind::Pattern => Detector::Pattern(Box::new(pattern::Pattern::new(settings))),
             Kind::Point => Detector::Point(Box::new(point::Point::new(settings))),
-            Kind::Seasonal => Detector::Seasonal(Box::new(alone::Alone::new(seasonal::Seasonal::new(settings)))),
+            Kind::Seasonal => {
+                Detector::Seasonal(Box::new(alone::Alone::new(seasonal::Seasonal::new(settings))))
+            }
             Kind::Range => Detector::Range(Box::new(range::Alone::new(settings))),
             Kind::Novelty => Detector::Novelty(Box::default()),
         }

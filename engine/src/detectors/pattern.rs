@@ -50,7 +50,9 @@ impl Pattern {
     fn matters(&self, value: f64, residual: Option<Residual>, place: Option<Place>) -> bool {
         let level = residual.map_or(0.0, |residual| residual.smoothed * residual.scale);
         let off = residual.map_or(0.0, |residual| value - residual.expected);
-        let beyond = place.filter(|place| place.rarity > 0.0).map_or(0.0, |place| value - place.lower.max(value.min(place.upper)));
+        let beyond = place
+            .filter(|place| place.rarity > 0.0)
+            .map_or(0.0, |place| value - place.lower.max(value.min(place.upper)));
         let towards = if beyond != 0.0 { beyond } else { level };
         let is_asked = match self.direction {
             Direction::Both => true,
@@ -71,13 +73,16 @@ impl Method for Pattern {
         let distance = self.novelty.push(at, value);
         let novelty = distance.map_or(0.0, |distance| calibrated(&mut self.of_novelty, distance));
         let residual = self.seasonal.push(at, value);
-        let seasonal = residual.map_or(0.0, |residual| calibrated(&mut self.of_seasonal, residual.smoothed.abs()));
+        let seasonal =
+            residual.map_or(0.0, |residual| calibrated(&mut self.of_seasonal, residual.smoothed.abs()));
         let place = self.range.push(at, value);
         let rarity = 0.5 * (novelty + seasonal) + place.map_or(0.0, |place| place.rarity);
         let warm = place.is_some() && self.of_seasonal.is_warm();
-        let tier = if self.matters(value, residual, place) { self.gate.pass(rarity) } else { self.gate.pass(0.0) };
+        let tier =
+            if self.matters(value, residual, place) { self.gate.pass(rarity) } else { self.gate.pass(0.0) };
         let (low, high) = place.map_or((f64::NAN, f64::NAN), |place| (place.lower, place.upper));
-        let (expected, margin) = residual.map_or((f64::NAN, f64::NAN), |residual| (residual.expected, residual.margin));
+        let (expected, margin) =
+            residual.map_or((f64::NAN, f64::NAN), |residual| (residual.expected, residual.margin));
         Assessment {
             value,
             score: gate::score(rarity),

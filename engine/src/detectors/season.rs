@@ -140,8 +140,11 @@ impl Season {
         }
         let profile: Vec<f64> = (0..period)
             .map(|phase| {
-                let (sum, count) =
-                    first.iter().skip(phase).step_by(period).fold((0.0, 0.0), |(sum, count), mean| (sum + mean, count + 1.0));
+                let (sum, count) = first
+                    .iter()
+                    .skip(phase)
+                    .step_by(period)
+                    .fold((0.0, 0.0), |(sum, count), mean| (sum + mean, count + 1.0));
                 sum / count
             })
             .collect();
@@ -157,8 +160,11 @@ fn candidates(means: &[f64]) -> impl Iterator<Item = usize> {
     let high = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     // The periodogram of a constant is noise, that of infinities nothing.
     let is_fit = means.len() == MEANS && high > low && (high - low).is_finite();
-    let detector =
-        PeriodogramDetector::builder().min_period(PERIOD_MIN as u32).max_period(PERIOD_MAX as u32).threshold(0.5).build();
+    let detector = PeriodogramDetector::builder()
+        .min_period(PERIOD_MIN as u32)
+        .max_period(PERIOD_MAX as u32)
+        .threshold(0.5)
+        .build();
     let peaks = if is_fit { detector.detect(means) } else { Vec::new() };
     // The strongest come last.
     peaks.into_iter().rev().take(3).flat_map(|period| {
