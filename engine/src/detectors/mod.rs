@@ -9,9 +9,19 @@
 //!                     '-- point: spikes and dips, as the samples come --------'
 //! ```
 
+pub mod autoregressive;
+pub mod calibration;
+pub mod cold;
+pub mod cusum;
 pub mod default;
+pub mod flat_line;
+pub mod holt_winters;
+pub mod level;
 pub mod pattern;
 pub mod point;
+pub mod rarity;
+pub mod scale;
+pub mod slots;
 
 use serde::{Deserialize, Serialize};
 
@@ -129,12 +139,30 @@ pub enum Kind {
     Pattern,
     /// Spikes and dips.
     Point,
+    /// Departure from a level.
+    Level,
+    /// Departure from what the last samples foretell.
+    Autoregressive,
+    /// Departure from a level and a season.
+    HoltWinters,
+    /// Small departures that add up.
+    Cusum,
+    /// A value that has stopped changing.
+    FlatLine,
 }
 
 impl Kind {
     /// The names rules use.
-    pub const NAMES: [(&str, Kind); 3] =
-        [("default", Kind::Default), ("pattern", Kind::Pattern), ("point", Kind::Point)];
+    pub const NAMES: [(&str, Kind); 8] = [
+        ("default", Kind::Default),
+        ("pattern", Kind::Pattern),
+        ("point", Kind::Point),
+        ("robust_level", Kind::Level),
+        ("autoregressive", Kind::Autoregressive),
+        ("holt_winters", Kind::HoltWinters),
+        ("cusum", Kind::Cusum),
+        ("flat_line", Kind::FlatLine),
+    ];
 }
 
 /// A detector of any kind, with its state.
@@ -146,6 +174,16 @@ pub enum Detector {
     Pattern(Box<pattern::Pattern>),
     /// [`Kind::Point`].
     Point(Box<point::Point>),
+    /// [`Kind::Level`].
+    Level(Box<level::Level>),
+    /// [`Kind::Autoregressive`].
+    Autoregressive(Box<autoregressive::Autoregressive>),
+    /// [`Kind::HoltWinters`].
+    HoltWinters(Box<holt_winters::HoltWinters>),
+    /// [`Kind::Cusum`].
+    Cusum(Box<cusum::Cusum>),
+    /// [`Kind::FlatLine`].
+    FlatLine(Box<flat_line::FlatLine>),
 }
 
 impl Detector {
@@ -155,6 +193,13 @@ impl Detector {
             Kind::Default => Detector::Default(Box::new(default::Default::new(settings))),
             Kind::Pattern => Detector::Pattern(Box::new(pattern::Pattern::new(settings))),
             Kind::Point => Detector::Point(Box::new(point::Point::new(settings))),
+            Kind::Level => Detector::Level(Box::new(level::Level::new(settings))),
+            Kind::Autoregressive => {
+                Detector::Autoregressive(Box::new(autoregressive::Autoregressive::new(settings)))
+            }
+            Kind::HoltWinters => Detector::HoltWinters(Box::new(holt_winters::HoltWinters::new(settings))),
+            Kind::Cusum => Detector::Cusum(Box::new(cusum::Cusum::new(settings))),
+            Kind::FlatLine => Detector::FlatLine(Box::new(flat_line::FlatLine::new(settings))),
         }
     }
 
@@ -163,6 +208,11 @@ impl Detector {
             Detector::Default(method) => &mut **method,
             Detector::Pattern(method) => &mut **method,
             Detector::Point(method) => &mut **method,
+            Detector::Level(method) => &mut **method,
+            Detector::Autoregressive(method) => &mut **method,
+            Detector::HoltWinters(method) => &mut **method,
+            Detector::Cusum(method) => &mut **method,
+            Detector::FlatLine(method) => &mut **method,
         }
     }
 
