@@ -23,14 +23,21 @@ const OF_LEVEL: f64 = 0.1;
 const OF_EFFECT: f64 = 1.0 / 3.0;
 /// The level must rise by this factor, or fall by it.
 const FACTOR: f64 = 1.5;
-/// A departure must be so many times the largest among the samples seen.
-const OF_LARGEST: f64 = 3.0;
+/// A departure must be so many times the largest seen. Of exponentially spread bursts the largest of a hundred is five
+/// times the mean: the next is not five times that, twice.
+const OF_LARGEST: f64 = 5.0;
+/// The newest samples are not part of the level: the beginning of a departure would hide the rest of it
+/// (facts/peer-observer.md 3.8: a baseline without its tail).
+const HELD: usize = 2;
 
 /// The last samples of a young series.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Recent {
     values: Vec<f32>,
     next: u8,
+    held: Vec<f32>,
+    /// Least and largest of all samples ever learnt.
+    range: Option<(f64, f64)>,
 }
 
 /// What is usual in a young series.
@@ -40,19 +47,31 @@ pub struct Level {
     pub median: f64,
     /// Robust standard deviation, with its floors.
     pub scale: f64,
-    /// Largest departure from the median among the samples.
+    /// Largest departure from the median that was ever seen.
     pub largest: f64,
 }
 
 impl Recent {
     /// Learns a sample.
     pub fn learn(&mut self, value: f64) {
-        if self.values.len() < SAMPLES {
-            self.values.push(value as f32);
+        self.held.push(value as f32);
+        if self.held.len() <= HELD {
             return;
         }
-        self.values[usize::from(self.next)] = value as f32;
+        let value = self.held.remove(0);
+        self.widen(f64::from(value));
+        if self.values.len() < SAMPLES {
+            self.values.push(value);
+            return;
+        }
+        self.values[usize::from(self.next)] = value;
         self.next = (self.next + 1) % SAMPLES as u8;
+    }
+
+    /// Knows of a value without taking it for the level.
+    pub fn widen(&mut self, value: f64) {
+        let (least, largest) = self.range.unwrap_or((value, value));
+        self.range = Some((least.min(value), largest.max(value)));
     }
 
     /// Forgets all.
@@ -86,7 +105,8 @@ impl Recent {
             .max(OF_EFFECT * settings.effect_min)
             .max(of_counts)
             .max(1e-9);
-        Some(Level { median, scale, largest: sorted[sorted.len() - 1] })
+        let (least, largest) = self.range?;
+        Some(Level { median, scale, largest: (median - least).max(largest - median) })
     }
 }
 

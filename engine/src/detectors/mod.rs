@@ -15,12 +15,16 @@ pub mod cold;
 pub mod cusum;
 pub mod default;
 pub mod flat_line;
+pub mod gate;
 pub mod holt_winters;
 pub mod level;
+pub mod novelty;
 pub mod pattern;
 pub mod point;
+pub mod range;
 pub mod rarity;
 pub mod scale;
+pub mod seasonal;
 pub mod slots;
 
 use serde::{Deserialize, Serialize};

@@ -5,24 +5,25 @@
 //! far (seven deviations) and rare (in the tail of the series' own history) and has the least effect asked for. While it
 //! is reported nothing is learnt from it. After an hour it is accepted as the new norm. (facts/anomaly.md 3.1, 5.2 D3)
 //!
-//! A series goes through two stages. Until a thousand scores are known it is *cold*: see [`cold`](super::cold); the most
-//! it reports is a note, and from a hundred scores on it must also be among the rarest hundredth. Then it is *warm*: the
-//! tail is extrapolated from the scores.
+//! A series goes through two stages. For fifteen hours it is *cold*: see [`cold`](super::cold); the most it reports is a
+//! note, and from a hundred scores on what is reported must also be among the rarest hundredth. Then it is *warm*: the
+//! tail of the scores is extrapolated, by two decades at most. Counts come in bursts (an answer to `getaddr` is a
+//! thousand addresses at once), so of counts one sample is never reported, only two in a row.
 
 use serde::{Deserialize, Serialize};
 
 use super::autoregressive::Prediction;
 use super::calibration::Calibration;
-use super::cold::Recent;
+use super::cold::{Level, Recent};
 use super::holt_winters::Smoothing;
-use super::rarity::{NOTE, SCORES_WARM, matters, score, shift, tier};
+use super::rarity::{NOTE, limit, matters, score, scores_warm, shift, tier};
 use super::scale::{REPORTED_FROM, floor};
 use super::slots::{SLOTS_MAX, Slots};
 use super::{Assessment, Method, Settings, Tier};
 use crate::time::Timestamp;
 
 /// Scores that a tail is taken from (facts/anomaly.md 3.1).
-const MEMORY: u32 = 20_000;
+const MEMORY: f32 = 20_000.0;
 /// Deviations of two samples in a row that weigh as much as seven of one: their mean is 5 * sqrt(2) deviations off.
 const PAIR_FROM: f64 = 5.0;
 /// Keeps one method that sees nothing from silencing the others altogether (facts: D3).
@@ -37,6 +38,9 @@ const ACCEPTED_AFTER_SAMPLES: u32 = 30;
 const UNJUDGED: u8 = 30;
 /// A young series accepts as its norm what lasted as long as what it knew before, and at least so many samples.
 const COLD_ACCEPTED_AFTER: usize = 12;
+/// A departure of a young series that lasts no longer than this was a burst, and bursts are in its nature: the next is
+/// measured by it.
+const BURST: u32 = 6;
 /// Rarity that is asked of a cold series once it can be told.
 const COLD_RARITY: f64 = 2.0;
 /// Samples after a gap that are neither judged nor learnt: a node that stops or starts leaves steps half filled.
@@ -53,6 +57,9 @@ pub struct Point {
     slots: Slots,
     singles: Calibration,
     pairs: Calibration,
+    /// Scores learnt, and those that make the series warm.
+    scores: u32,
+    scores_warm: u32,
     recent: Recent,
     last_at: Option<Timestamp>,
     is_broken: bool,
@@ -72,6 +79,8 @@ struct Departure {
     samples: u32,
     /// The rarest of it so far.
     rarity: f64,
+    /// The value farthest from what was expected so far.
+    farthest: f64,
 }
 
 /// What is expected of a sample, and how it departs from that.
@@ -86,16 +95,16 @@ struct View {
 impl Point {
     /// One that has seen nothing.
     pub fn new(settings: &Settings) -> Self {
-        let memory =
-            (settings.over_ms / settings.step_ms.max(1)).clamp(i64::from(SCORES_WARM), i64::from(MEMORY));
         Point {
             settings: *settings,
             shift: shift(settings) + std::f64::consts::LOG10_2,
             prediction: Prediction::new(settings),
             smoothing: Smoothing::new(settings),
             slots: Slots::new(settings, SLOTS_MAX),
-            singles: Calibration::new(memory as u32),
-            pairs: Calibration::new(memory as u32),
+            singles: Calibration::new(MEMORY),
+            pairs: Calibration::new(MEMORY),
+            scores: 0,
+            scores_warm: scores_warm(settings),
             recent: Recent::default(),
             last_at: None,
             is_broken: false,
@@ -160,7 +169,7 @@ impl Point {
         self.prediction.learn(value);
         self.smoothing.learn(at, value);
         self.slots.learn(at, value);
-        if self.singles.learnt() < SCORES_WARM {
+        if self.scores < self.scores_warm {
             self.recent.learn(value);
         }
     }
@@ -171,7 +180,8 @@ impl Point {
         self.singles.learn(z.abs());
         self.pairs.learn(self.pair(z));
         self.before = z;
-        if self.singles.learnt() == SCORES_WARM {
+        self.scores = self.scores.saturating_add(1);
+        if self.scores == self.scores_warm {
             self.recent.clear();
         }
     }
@@ -191,6 +201,28 @@ impl Point {
         samples.max(ACCEPTED_AFTER_SAMPLES)
     }
 
+    /// Whether a departure of a young series goes on; ends it if not.
+    fn goes_on_cold(&mut self, level: Level, value: f64) -> bool {
+        let Some(mut departure) = self.departure.take() else { return false };
+        departure.samples += 1;
+        let goes_on =
+            departure.is_rise == (value > level.median) && level.is_still_far(&self.settings, value);
+        if goes_on && departure.samples < self.recent.len().max(COLD_ACCEPTED_AFTER) as u32 {
+            if (value - level.median).abs() > (departure.farthest - level.median).abs() {
+                departure.farthest = value;
+            }
+            self.departure = Some(departure);
+            return true;
+        }
+        if goes_on {
+            self.accept();
+            self.unjudged = 0;
+        } else if departure.samples <= BURST {
+            self.recent.widen(departure.farthest);
+        }
+        false
+    }
+
     fn push_cold(&mut self, at: Timestamp, value: f64, view: Option<View>) -> Assessment {
         let Some(level) = self.recent.level(&self.settings) else {
             self.learn_score(view);
@@ -200,24 +232,14 @@ impl Point {
         let usual = level.assess(value);
         let noted = Assessment { tier: Tier::Note, score: score(NOTE), ..usual };
         let is_rise = value > level.median;
-        if let Some(departure) = &mut self.departure {
-            departure.samples += 1;
-            let goes_on = departure.is_rise == is_rise && level.is_still_far(&self.settings, value);
-            let norm_after = self.recent.len().max(COLD_ACCEPTED_AFTER) as u32;
-            if goes_on && departure.samples < norm_after {
-                return noted;
-            }
-            if goes_on {
-                self.accept();
-                self.unjudged = 0;
-            }
-            self.departure = None;
+        if self.goes_on_cold(level, value) {
+            return noted;
         }
         let rarity = view.and_then(|view| self.singles.rarity(view.z.abs()));
         let is_far = level.is_far(&self.settings, value) && rarity.is_none_or(|rarity| rarity >= COLD_RARITY);
         match self.pending.take() {
             Some((_, before)) if is_far && (before > level.median) == is_rise => {
-                self.departure = Some(Departure { is_rise, samples: 2, rarity: NOTE });
+                self.departure = Some(Departure { is_rise, samples: 2, rarity: NOTE, farthest: value });
                 return noted;
             }
             Some((before_at, before)) => self.learn(before_at, before),
@@ -232,13 +254,20 @@ impl Point {
         usual
     }
 
+    /// Rarity of a score among those learnt; 0 if it is too small to matter anyway.
+    fn rarity(&self, among: &Calibration, z: f64) -> f64 {
+        if z < GOES_ON * REPORTED_FROM {
+            return 0.0;
+        }
+        among.rarity(z).unwrap_or(0.0).min(limit(self.scores)) - self.shift
+    }
+
     fn push_warm(&mut self, at: Timestamp, value: f64, view: View) -> Assessment {
         let far = view.z.abs();
         let departs = matters(&self.settings, value - view.expected);
-        let rarity_of = |tail: &Calibration, z| tail.rarity(z).map_or(0.0, |rarity| rarity - self.shift);
-        let of_single = rarity_of(&self.singles, far);
         let pair = self.pair(view.z);
-        let of_pair = rarity_of(&self.pairs, pair);
+        let of_single = if self.settings.counts { 0.0 } else { self.rarity(&self.singles, far) };
+        let of_pair = self.rarity(&self.pairs, pair);
         let mut rarity = of_single.max(of_pair).max(0.0);
         let is_reported = departs
             && ((far >= REPORTED_FROM && of_single >= NOTE) || (pair >= PAIR_FROM && of_pair >= NOTE));
@@ -249,12 +278,13 @@ impl Point {
                 departure.samples += 1;
                 departure.rarity = departure.rarity.max(if is_reported { rarity } else { 0.0 });
                 rarity = departure.rarity;
+                self.before = 0.0;
                 if departure.samples >= self.accepted_after() {
                     self.accept();
                 }
             }
             _ => {
-                self.departure = is_reported.then_some(Departure { is_rise, samples: 1, rarity });
+                self.departure = is_reported.then_some(Departure { is_rise, samples: 1, rarity, farthest: value });
                 self.learn_score(Some(view));
                 if !is_reported {
                     rarity = rarity.min(NOTE - 0.01);
@@ -283,7 +313,7 @@ impl Method for Point {
             return Assessment::unknown(value);
         }
         let view = self.view(at, value);
-        if self.singles.learnt() < SCORES_WARM {
+        if self.scores < self.scores_warm {
             return self.push_cold(at, value, view);
         }
         match view {

@@ -40,10 +40,21 @@ pub fn matters(settings: &Settings, departure: f64) -> bool {
     fits && departure.abs() >= settings.effect_min
 }
 
-/// Scores that a series needs before rarities mean what they say (Siffer et al., KDD 2017: batches of 1000).
-pub const SCORES_WARM: u32 = 1000;
-/// Scores remembered.
-const MEMORY: u32 = 4000;
+/// Scores that a tail needs in any case (Siffer et al., KDD 2017, begin with a batch of 1000).
+const SCORES_MIN: f64 = 1000.0;
+/// A tail is believed for so many decades beyond the scores it was taken from.
+const DECADES_BEYOND: f64 = 2.0;
+
+/// Scores from which on a series can tell a note: about fifteen hours of them, and at least a thousand.
+pub fn scores_warm(settings: &Settings) -> u32 {
+    let of_note = 10_f64.powf(shift(settings) + NOTE - DECADES_BEYOND);
+    of_note.max(SCORES_MIN).ceil() as u32
+}
+
+/// The most that can be said after so many scores.
+pub fn limit(scores: u32) -> f64 {
+    f64::from(scores.max(1)).log10() + DECADES_BEYOND
+}
 
 /// Judges residuals of a method that stands alone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,6 +62,7 @@ pub struct Rarity {
     settings: Settings,
     shift: f64,
     calibration: Calibration,
+    scores: u32,
     /// Standard deviations from which on a residual can be reported.
     from: f64,
 }
@@ -58,16 +70,23 @@ pub struct Rarity {
 impl Rarity {
     /// One that has seen nothing and reports from `from` standard deviations on.
     pub fn new(settings: &Settings, from: f64) -> Self {
-        Rarity { settings: *settings, shift: shift(settings), calibration: Calibration::new(MEMORY), from }
+        Rarity {
+            settings: *settings,
+            shift: shift(settings),
+            calibration: Calibration::default(),
+            scores: 0,
+            from,
+        }
     }
 
     /// Judges a value by what was expected, then learns how far off it was.
     pub fn push(&mut self, value: f64, expected: f64, scale: f64) -> Assessment {
         let departure = value - expected;
         let z = departure.abs() / scale;
-        let rarity = self.calibration.rarity(z).map_or(0.0, |rarity| (rarity - self.shift).max(0.0));
+        let warm = self.scores >= scores_warm(&self.settings);
+        let rarity = self.calibration.rarity(z).unwrap_or(0.0).min(limit(self.scores)) - self.shift;
         self.calibration.learn(z);
-        let warm = self.calibration.learnt() > SCORES_WARM;
+        self.scores = self.scores.saturating_add(1);
         let is_far = z >= self.from && matters(&self.settings, departure);
         let rarity = if is_far && warm { rarity } else { rarity.min(NOTE - 0.01) };
         Assessment {

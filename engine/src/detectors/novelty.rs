@@ -1,0 +1,264 @@
+//! Subsequence novelty: how far the newest stretch of a series is from the nearest stretches before it.
+//!
+//! The score is the mean Euclidean distance of the newest [`STRETCH`] samples to the [`NEAREST`] most similar stretches
+//! among the last [`PAST`] starts, in the series' own unit. Only the past is compared with, and the level counts: stretches
+//! are not normalised, since a curve of the usual shape at another level is what one wants to hear of (NAB: 64 against
+//! 14 points of normalised ones).
+//!
+//! The squared distance at a lag L is the sum of (x[t-k] - x[t-k-L])^2 over the stretch, so each sample adds one term and
+//! takes one away. A sum that only ever adds and subtracts drifts; therefore all are made anew every [`REBUILD`] samples.
+//! The sums are not stored: they follow from the samples kept, in the same order of operations, to the bit.
+//!
+//! Sources: Yeh et al. (2016), matrix profile (STAMPI); Lu et al. (2022), left-only discords; Burnaev & Ishimtsev (2016),
+//! nearest neighbours on NAB. Bound: [`KEPT`] samples of 4 bytes.
+
+use serde::{Deserialize, Serialize};
+
+/// Samples of a stretch: about five hours of five-minute roll-ups. 32 to 96 do as well on NAB.
+pub const STRETCH: usize = 64;
+/// Starts of stretches that the newest is compared with. 1000 to 8000 do as well on NAB.
+pub const PAST: usize = 1000;
+/// How many of the nearest are averaged.
+const NEAREST: usize = 3;
+/// Stretches that share more than half with the newest are similar because they are the same.
+const LAG_MIN: usize = STRETCH / 2;
+/// Fewer stretches to compare with make everything look new.
+const CANDIDATES_MIN: usize = 100;
+/// Samples between two times that the sums are made anew.
+const REBUILD: usize = 64;
+/// Samples kept: the oldest stretch as it was at the last rebuild.
+const KEPT: usize = PAST + STRETCH + REBUILD;
+
+/// State of the method.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Novelty {
+    /// Taken off each value: a level of a billion would leave four bytes no digits for what happens.
+    origin: f64,
+    values: Recent,
+    /// Lengths of the unbroken stretches, the newest last. Each but the last is at least [`STRETCH`].
+    segments: Vec<u16>,
+    /// Samples since the sums were made anew; `None`: they must be.
+    since_rebuild: Option<u16>,
+    /// By lag, the squared distance of the newest stretch to the one so many samples before. Empty after a restart.
+    #[serde(skip)]
+    sums: Vec<f64>,
+}
+
+impl Default for Novelty {
+    fn default() -> Self {
+        Novelty {
+            origin: f64::NAN,
+            values: Recent::default(),
+            segments: vec![0],
+            since_rebuild: None,
+            sums: Vec::new(),
+        }
+    }
+}
+
+impl Novelty {
+    /// The next sample, a finite value: how new the stretch is that it ends, at least 0, in the unit of the value.
+    ///
+    /// `None` until there are [`STRETCH`] samples since the beginning or a gap, and a hundred stretches to compare with.
+    pub fn push(&mut self, value: f64) -> Option<f64> {
+        if self.origin.is_nan() {
+            self.origin = value;
+        }
+        // Beyond 1e30 squares of differences would be infinite; nothing real is.
+        self.values.push((value - self.origin).clamp(-1e30, 1e30) as f32);
+        let current = self.segments.last_mut().expect("there is always a last one");
+        *current += 1;
+        let is_whole = usize::from(*current) >= STRETCH;
+        self.trim();
+        if !is_whole {
+            return None;
+        }
+        self.advance();
+        self.distance()
+    }
+
+    /// Samples are missing here: no stretch goes across.
+    pub fn skip(&mut self) {
+        let current = self.segments.last_mut().expect("there is always a last one");
+        if usize::from(*current) < STRETCH {
+            // No stretch fits into it, so nothing will be compared with it.
+            self.values.drop_newest(usize::from(*current));
+            *current = 0;
+        } else {
+            self.segments.push(0);
+        }
+        self.since_rebuild = None;
+    }
+
+    /// Segments hold as many samples as there are.
+    fn trim(&mut self) {
+        let total: usize = self.segments.iter().map(|length| usize::from(*length)).sum();
+        if total > KEPT {
+            self.segments[0] -= (total - KEPT) as u16;
+            if usize::from(self.segments[0]) < STRETCH && self.segments.len() > 1 {
+                let oldest = self.segments.remove(0);
+                self.values.drop_oldest(usize::from(oldest));
+                self.since_rebuild = None;
+            }
+        }
+    }
+
+    /// Brings the sums to the newest sample.
+    fn advance(&mut self) {
+        match self.since_rebuild {
+            Some(since) if usize::from(since) + 1 < REBUILD => {
+                if self.sums.is_empty() {
+                    // As it was before this sample, which is at 0 now.
+                    self.rebuild(usize::from(since) + 1);
+                    for back in (1..=usize::from(since)).rev() {
+                        self.slide(back);
+                    }
+                }
+                self.slide(0);
+                self.since_rebuild = Some(since + 1);
+            }
+            _ => {
+                self.recentre();
+                self.rebuild(0);
+                self.since_rebuild = Some(0);
+            }
+        }
+    }
+
+    /// Moves the origin if the digits do not suffice for what happens.
+    fn recentre(&mut self) {
+        const LEVELS_MIN: f32 = 4096.0;
+        let kept = self.values.kept();
+        let low = kept.iter().copied().fold(f32::INFINITY, f32::min);
+        let high = kept.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if low.abs().max(high.abs()) > LEVELS_MIN * (high - low) {
+            let middle = 0.5 * (f64::from(low) + f64::from(high));
+            self.origin += middle;
+            self.values.shift(middle);
+        }
+    }
+
+    /// Makes the sums as they were `back` samples ago.
+    fn rebuild(&mut self, back: usize) {
+        self.sums.clear();
+        self.sums.resize(PAST + 1, 0.0);
+        let values = &self.values.window()[back..];
+        for k in 0..STRETCH {
+            let newer = f64::from(values[k]);
+            for (sum, older) in self.sums.iter_mut().zip(&values[k..]) {
+                let difference = newer - f64::from(*older);
+                *sum += difference * difference;
+            }
+        }
+    }
+
+    /// Moves the sums from one sample earlier to the sample `back` samples ago.
+    fn slide(&mut self, back: usize) {
+        let values = &self.values.window()[back..];
+        let (came, went) = (f64::from(values[0]), f64::from(values[STRETCH]));
+        for ((sum, with_came), with_went) in self.sums.iter_mut().zip(values).zip(&values[STRETCH..]) {
+            let (came, went) = (came - f64::from(*with_came), went - f64::from(*with_went));
+            *sum += came * came - went * went;
+        }
+    }
+
+    /// Mean distance to the nearest stretches.
+    fn distance(&self) -> Option<f64> {
+        let mut nearest = [f64::INFINITY; NEAREST];
+        let mut candidates = 0;
+        // Age of a segment's newest sample.
+        let mut age = 0;
+        for length in self.segments.iter().rev().map(|length| usize::from(*length)) {
+            let from = age.max(LAG_MIN);
+            let to = (age + length + 1).saturating_sub(STRETCH).min(PAST + 1);
+            age += length;
+            if from >= to {
+                continue;
+            }
+            candidates += to - from;
+            for sum in &self.sums[from..to] {
+                if *sum < nearest[NEAREST - 1] {
+                    nearest[NEAREST - 1] = *sum;
+                    nearest.sort_by(f64::total_cmp);
+                }
+            }
+        }
+        // A sum that should be 0 can be a little less.
+        let mean = nearest.iter().map(|sum| sum.max(0.0).sqrt()).sum::<f64>() / NEAREST as f64;
+        (candidates >= CANDIDATES_MIN).then_some(mean)
+    }
+}
+
+/// The newest samples, the newest first, followed by zeros.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Vec<f32>", into = "Vec<f32>")]
+struct Recent {
+    buffer: Vec<f32>,
+    head: usize,
+    len: usize,
+}
+
+impl Recent {
+    /// Room for new samples before the others have to be moved.
+    const ROOM: usize = 256;
+
+    fn kept(&self) -> &[f32] {
+        &self.buffer[self.head..self.head + self.len]
+    }
+
+    fn window(&self) -> &[f32] {
+        &self.buffer[self.head..self.head + KEPT]
+    }
+
+    fn push(&mut self, value: f32) {
+        if self.head == 0 {
+            self.buffer.copy_within(..KEPT, Self::ROOM);
+            self.head = Self::ROOM;
+        }
+        self.head -= 1;
+        self.buffer[self.head] = value;
+        self.buffer[self.head + KEPT] = 0.0;
+        self.len = (self.len + 1).min(KEPT);
+    }
+
+    fn drop_newest(&mut self, count: usize) {
+        self.head += count;
+        self.len -= count;
+        // What lies beyond must stay zero, as it is after a restart.
+        let end = self.head + self.len;
+        self.buffer[end..].fill(0.0);
+    }
+
+    fn drop_oldest(&mut self, count: usize) {
+        self.len -= count;
+        let end = self.head + self.len;
+        self.buffer[end..].fill(0.0);
+    }
+
+    fn shift(&mut self, by: f64) {
+        for value in &mut self.buffer[self.head..self.head + self.len] {
+            *value = (f64::from(*value) - by) as f32;
+        }
+    }
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Recent::from(Vec::new())
+    }
+}
+
+impl From<Vec<f32>> for Recent {
+    fn from(kept: Vec<f32>) -> Self {
+        let mut buffer = vec![0.0; Self::ROOM + KEPT + STRETCH];
+        let len = kept.len().min(KEPT);
+        buffer[Self::ROOM..Self::ROOM + len].copy_from_slice(&kept[..len]);
+        Recent { buffer, head: Self::ROOM, len }
+    }
+}
+
+impl From<Recent> for Vec<f32> {
+    fn from(recent: Recent) -> Self {
+        recent.kept().to_vec()
+    }
+}

@@ -1,0 +1,87 @@
+//! Range novelty: is a sample outside of all that has been within the last weeks?
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// Parts the memory is kept in; a whole part is forgotten at a time.
+const PARTS: usize = 8;
+/// A sample must be outside by more than this share of the range: each record is a little beyond the one before.
+const TOLERANCE: f64 = 0.02;
+/// Samples a part has at least. Among n samples one in n is the highest by chance: a memory of 4000, as long as that of the
+/// calibration, is what a rarity above 2 can stand on. Series slower than about ten minutes are remembered for longer.
+const PART_SAMPLES_MIN: u32 = 4000 / (PARTS as u32 - 1);
+/// Samples before anything is new.
+const WARMUP_SAMPLES: u8 = 150;
+
+/// State of the method: the extremes of the last `over_ms`, and at most a seventh of it more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Range {
+    part_ms: i64,
+    /// Lowest and highest of each part, the newest last.
+    parts: Vec<(f64, f64)>,
+    /// When the newest part began, and its samples so far.
+    since: Timestamp,
+    samples: u32,
+    /// Samples seen, at most [`WARMUP_SAMPLES`].
+    seen: u8,
+}
+
+/// What the range says of a sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    /// Values that would not be new.
+    pub lower: f64,
+    /// Values that would not be new.
+    pub upper: f64,
+    /// 0, or from 2 up if the sample is outside: 2 + log10(1 + 10 s), s = how far outside by the width of the range.
+    pub rarity: f64,
+}
+
+impl Range {
+    /// One that has seen nothing and remembers `over_ms` milliseconds.
+    pub fn new(over_ms: i64) -> Self {
+        Range {
+            part_ms: (over_ms / (PARTS as i64 - 1)).max(1),
+            parts: Vec::new(),
+            since: Timestamp::MIN,
+            samples: 0,
+            seen: 0,
+        }
+    }
+
+    /// The next sample, a finite value. `None` for the first 150.
+    pub fn push(&mut self, at: Timestamp, value: f64) -> Option<Place> {
+        self.turn(at);
+        let place = (self.seen == WARMUP_SAMPLES).then(|| self.place(value));
+        self.seen = (self.seen + 1).min(WARMUP_SAMPLES);
+        if let Some((low, high)) = self.parts.last_mut() {
+            (*low, *high) = (low.min(value), high.max(value));
+        }
+        place
+    }
+
+    /// Begins new parts as time goes by. A gap forgets nothing: parts without samples are not kept.
+    fn turn(&mut self, at: Timestamp) {
+        let is_over = at.ms_since(self.since) >= self.part_ms && self.samples >= PART_SAMPLES_MIN;
+        if self.parts.is_empty() || is_over {
+            self.parts.push((f64::INFINITY, f64::NEG_INFINITY));
+            (self.since, self.samples) = (at, 0);
+        }
+        self.samples = self.samples.saturating_add(1);
+        if self.parts.len() > PARTS {
+            self.parts.remove(0);
+        }
+    }
+
+    fn place(&self, value: f64) -> Place {
+        let low = self.parts.iter().map(|part| part.0).fold(f64::INFINITY, f64::min);
+        let high = self.parts.iter().map(|part| part.1).fold(f64::NEG_INFINITY, f64::max);
+        let outside = (value - high).max(low - value).max(0.0);
+        // In a series that never changed any change is as far outside as can be said: once its range.
+        let by = if high > low { outside / (high - low) } else { f64::from(u8::from(outside > 0.0)) };
+        let rarity = if by > TOLERANCE { 2.0 + (1.0 + 10.0 * by).log10() } else { 0.0 };
+        let margin = TOLERANCE * (high - low);
+        Place { lower: low - margin, upper: high + margin, rarity }
+    }
+}
