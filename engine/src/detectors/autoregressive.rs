@@ -191,3 +191,74 @@ impl Method for Autoregressive {
         self.prediction.restart();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::noise::{Noise, check_goes_on};
+    use super::super::{Kind, Tier};
+    use super::*;
+
+    const HOUR: fn() -> Settings = || Settings { step_ms: 3_600_000, ..Settings::default() };
+
+    fn learn_all(prediction: &mut Prediction, values: impl Iterator<Item = f64>) {
+        values.for_each(|value| prediction.learn(value));
+    }
+
+    #[test]
+    fn scores_know_nothing_of_the_future_and_survive_a_restart() {
+        check_goes_on(Kind::Autoregressive, &HOUR());
+    }
+
+    #[test]
+    fn a_wave_is_foretold_from_eight_samples() {
+        let wave = |number: i32| 5.0 + 2.0 * (f64::from(number) * 0.7).sin();
+        let mut prediction = Prediction::new(&HOUR());
+        learn_all(&mut prediction, (0..2_000).map(wave));
+        let (expected, _) = prediction.expected().expect("known");
+        assert!((expected - wave(2_000)).abs() < 0.05, "{expected} for {}", wave(2_000));
+    }
+
+    #[test]
+    fn coefficients_of_a_known_process_are_found() {
+        let (mut noise, mut value, mut prediction) = (Noise::new(2), 0.0, Prediction::new(&HOUR()));
+        for _ in 0..20_000 {
+            value = 0.8 * value + noise.normal();
+            prediction.learn(100.0 + value);
+        }
+        assert!((prediction.coefficients[0] - 0.8).abs() < 0.08, "{:?}", prediction.coefficients);
+        assert!(prediction.coefficients[1..].iter().all(|weight| weight.abs() < 0.12));
+    }
+
+    #[test]
+    fn what_does_not_vary_for_long_does_not_unsettle_it() {
+        let mut noise = Noise::new(9);
+        let mut prediction = Prediction::new(&HOUR());
+        learn_all(&mut prediction, (0..500).map(|_| 10.0 + noise.normal()));
+        learn_all(&mut prediction, std::iter::repeat_n(10.0, 200_000));
+        learn_all(&mut prediction, (0..500).map(|_| 10.0 + noise.normal()));
+        let (expected, _) = prediction.expected().expect("known");
+        assert!((expected - 10.0).abs() < 2.0, "{expected}");
+        assert!(prediction.coefficients.iter().all(|weight| weight.abs() < 2.0));
+    }
+
+    #[test]
+    fn nothing_is_foretold_across_a_gap() {
+        let mut prediction = Prediction::new(&HOUR());
+        learn_all(&mut prediction, (0..50).map(f64::from));
+        prediction.restart();
+        learn_all(&mut prediction, (0..7).map(f64::from));
+        assert_eq!(prediction.expected(), None);
+        prediction.learn(7.0);
+        assert!(prediction.expected().is_some());
+    }
+
+    #[test]
+    fn a_break_is_reported() {
+        let mut noise = Noise::new(4);
+        let mut method = Autoregressive::new(&HOUR());
+        for hour in 0..2_000 {
+            method.push(Timestamp::from_unix_s(hour * 3_600), 10.0 + noise.normal());
+        }
+        assert!(method.push(Timestamp::from_unix_s(2_000 * 3_600), 30.0).tier > Tier::Usual);
+    }
+}

@@ -89,3 +89,61 @@ impl Method for FlatLine {
         self.run = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::noise::{Noise, check_goes_on};
+    use super::super::{Kind, Tier};
+    use super::*;
+
+    const MINUTE: fn() -> Settings = || Settings { step_ms: 60_000, ..Settings::default() };
+
+    /// Minutes of the run that is reported first when a series gets stuck after two days.
+    fn stuck_after(mut value: impl FnMut(i64) -> f64) -> Option<i64> {
+        let mut flat_line = FlatLine::new(&MINUTE());
+        for minute in 0..2_880 {
+            let told = flat_line.push(Timestamp::from_unix_s(minute * 60), value(minute));
+            assert_eq!(told.tier, Tier::Usual, "minute {minute}");
+        }
+        (0..1_440).find(|minute| {
+            flat_line.push(Timestamp::from_unix_s((2_880 + minute) * 60), 0.0).tier > Tier::Usual
+        })
+    }
+
+    #[test]
+    fn scores_know_nothing_of_the_future_and_survive_a_restart() {
+        check_goes_on(Kind::FlatLine, &Settings { step_ms: 600_000, ..Settings::default() });
+    }
+
+    #[test]
+    fn lively_series_that_gets_stuck_is_reported_after_half_an_hour() {
+        let mut noise = Noise::new(1);
+        assert_eq!(stuck_after(|_| 10.0 + noise.normal()), Some(29));
+    }
+
+    #[test]
+    fn longest_run_seen_counts_three_times() {
+        let value = |minute: i64| if (1_000..1_020).contains(&minute) { 5.0 } else { minute as f64 };
+        assert_eq!(stuck_after(value), Some(59));
+    }
+
+    #[test]
+    fn series_of_zeros_and_bursts_is_left_alone() {
+        assert_eq!(stuck_after(|minute| if minute % 50 == 0 { minute as f64 } else { 0.0 }), None);
+    }
+
+    #[test]
+    fn gap_ends_a_run() {
+        let (mut flat_line, mut noise) = (FlatLine::new(&MINUTE()), Noise::new(1));
+        for minute in 0..2_880 {
+            flat_line.push(Timestamp::from_unix_s(minute * 60), noise.normal());
+        }
+        for minute in 2_880..2_960 {
+            if minute % 20 == 0 {
+                flat_line.skip();
+            }
+            let told = flat_line.push(Timestamp::from_unix_s(minute * 60), 1.0);
+            assert_eq!(told.tier, Tier::Usual);
+        }
+    }
+}

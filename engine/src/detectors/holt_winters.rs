@@ -109,3 +109,51 @@ impl Method for HoltWinters {
         self.smoothing.restart();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::noise::{Noise, check_goes_on};
+    use super::super::{Kind, Tier};
+    use super::*;
+
+    const HOUR: fn() -> Settings = || Settings { step_ms: 3_600_000, ..Settings::default() };
+
+    /// A day with a peak of 50 above 100 from twelve to eighteen o'clock.
+    fn daily(hour: i64) -> f64 {
+        if (12..18).contains(&(hour % 24)) { 150.0 } else { 100.0 }
+    }
+
+    #[test]
+    fn scores_know_nothing_of_the_future_and_survive_a_restart() {
+        check_goes_on(Kind::HoltWinters, &HOUR());
+    }
+
+    #[test]
+    fn usual_peak_is_expected_and_a_peak_at_night_is_reported() {
+        let (mut method, mut noise) = (HoltWinters::new(&HOUR()), Noise::new(6));
+        let mut push = |hour: i64, value: f64| {
+            method.push(Timestamp::from_unix_s(hour * 3_600), value + 2.0 * noise.normal())
+        };
+        for hour in 0..90 * 24 {
+            push(hour, daily(hour));
+        }
+        let told: Vec<_> = (2_160..2_160 + 13).map(|hour| push(hour, daily(hour))).collect();
+        assert!((told[12].expected - 150.0).abs() < 15.0, "{:?}", told[12]);
+        assert!(told.iter().all(|one| one.tier == Tier::Usual), "{told:?}");
+        (2_173..2_187).for_each(|hour| drop(push(hour, daily(hour))));
+        assert!(push(2_187, 150.0).tier > Tier::Usual, "at three o'clock at night");
+    }
+
+    #[test]
+    fn level_begins_anew_after_a_gap_and_the_season_stays() {
+        let mut smoothing = Smoothing::new(&HOUR());
+        let at = |hour: i64| Timestamp::from_unix_s(hour * 3_600);
+        (0..60 * 24).for_each(|hour| smoothing.learn(at(hour), daily(hour)));
+        smoothing.restart();
+        assert_eq!(smoothing.expected(at(1_440)), None);
+        (1_440..1_450).for_each(|hour| smoothing.learn(at(hour), 1_000.0 + daily(hour)));
+        let (night, day) = (smoothing.expected(at(1_450)), smoothing.expected(at(1_452)));
+        let rise = day.expect("known").0 - night.expect("known").0;
+        assert!((rise - 50.0).abs() < 10.0, "{rise}");
+    }
+}

@@ -56,3 +56,46 @@ impl Method for Level {
         // A level is not a sequence: it goes on where it was.
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::noise::{Noise, check_goes_on};
+    use super::super::{Direction, Kind, Tier};
+    use super::*;
+
+    const HOUR: fn() -> Settings = || Settings { step_ms: 3_600_000, ..Settings::default() };
+
+    fn warm(settings: &Settings) -> (Level, i64) {
+        let (mut level, mut noise) = (Level::new(settings), Noise::new(5));
+        for hour in 0..2_000 {
+            let told = level.push(Timestamp::from_unix_s(hour * 3_600), 10.0 + noise.normal());
+            assert!(told.tier <= Tier::Note, "{told:?}");
+        }
+        (level, 2_000 * 3_600)
+    }
+
+    #[test]
+    fn scores_know_nothing_of_the_future_and_survive_a_restart() {
+        check_goes_on(Kind::Level, &HOUR());
+    }
+
+    #[test]
+    fn sudden_change_is_reported_in_the_direction_asked_for() {
+        for (direction, is_reported) in [(Direction::Both, true), (Direction::Down, false)] {
+            let (mut level, at) = warm(&Settings { direction, ..HOUR() });
+            let told = level.push(Timestamp::from_unix_s(at), 25.0);
+            assert_eq!(told.tier > Tier::Usual, is_reported, "{told:?}");
+            assert!((told.expected - 10.0).abs() < 0.5 && told.value > told.upper && told.warm);
+        }
+    }
+
+    #[test]
+    fn one_departure_does_not_move_the_level_and_a_lasting_one_does() {
+        let (mut level, at) = warm(&HOUR());
+        level.push(Timestamp::from_unix_s(at), 1e6);
+        assert!(level.mean < 1_000.0, "{}", level.mean);
+        let (mut level, _) = warm(&HOUR());
+        (0..600).for_each(|_| drop(level.push(Timestamp::from_unix_s(at), 30.0)));
+        assert!((level.mean - 30.0).abs() < 1.0, "{}", level.mean);
+    }
+}

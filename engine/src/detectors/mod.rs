@@ -18,6 +18,8 @@ pub mod flat_line;
 pub mod gate;
 pub mod holt_winters;
 pub mod level;
+#[cfg(test)]
+mod noise;
 pub mod novelty;
 pub mod pattern;
 pub mod point;

@@ -174,11 +174,18 @@ impl Point {
         }
     }
 
-    /// Learns how far off a sample was.
+    /// Learns how far off a sample was. What is reported is learnt as if it were just reported: a departure that comes
+    /// each day is still one, however often it was seen.
     fn learn_score(&mut self, view: Option<View>) {
         let Some(View { z, .. }) = view else { return };
-        self.singles.learn(z.abs());
-        self.pairs.learn(self.pair(z));
+        let note = self.shift + NOTE;
+        let winsorised = |among: &Calibration, score: f64| match (self.departure, among.score_at(note)) {
+            (Some(_), Some(limit)) => score.min(limit),
+            _ => score,
+        };
+        let (single, pair) = (winsorised(&self.singles, z.abs()), winsorised(&self.pairs, self.pair(z)));
+        self.singles.learn(single);
+        self.pairs.learn(pair);
         self.before = z;
         self.scores = self.scores.saturating_add(1);
         if self.scores == self.scores_warm {
@@ -284,7 +291,8 @@ impl Point {
                 }
             }
             _ => {
-                self.departure = is_reported.then_some(Departure { is_rise, samples: 1, rarity, farthest: value });
+                self.departure =
+                    is_reported.then_some(Departure { is_rise, samples: 1, rarity, farthest: value });
                 self.learn_score(Some(view));
                 if !is_reported {
                     rarity = rarity.min(NOTE - 0.01);
@@ -292,16 +300,24 @@ impl Point {
                 }
             }
         }
-        let band = REPORTED_FROM * view.scale;
+        let band = self.reported_from() * view.scale;
+        let lowest = if self.settings.counts { 0.0 } else { f64::NEG_INFINITY };
         Assessment {
             value,
             score: score(rarity),
             expected: view.expected,
-            lower: view.expected - band,
+            lower: (view.expected - band).max(lowest),
             upper: view.expected + band,
             warm: true,
             tier: tier(rarity),
         }
+    }
+
+    /// Deviations that are a note in this series.
+    fn reported_from(&self) -> f64 {
+        let (tail, least) =
+            if self.settings.counts { (&self.pairs, PAIR_FROM) } else { (&self.singles, REPORTED_FROM) };
+        tail.score_at(self.shift + NOTE).map_or(least, |score| score.max(least))
     }
 }
 
@@ -328,5 +344,177 @@ impl Method for Point {
 
     fn skip(&mut self) {
         self.is_broken = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::noise::{Noise, check_goes_on};
+    use super::super::{Direction, Kind};
+    use super::*;
+
+    const STEP_S: i64 = 10;
+    const TEN_SECONDS: fn() -> Settings = || Settings { step_ms: STEP_S * 1000, ..Settings::default() };
+
+    /// Pushes samples one after the other and gives back what is said of each.
+    fn push_all(point: &mut Point, from: i64, values: &[f64]) -> Vec<Assessment> {
+        let at = |number: usize| Timestamp::from_unix_s((from + number as i64) * STEP_S);
+        values.iter().enumerate().map(|(number, value)| point.push(at(number), *value)).collect()
+    }
+
+    fn tiers(assessments: &[Assessment]) -> Vec<bool> {
+        assessments.iter().map(|assessment| assessment.tier > Tier::Usual).collect()
+    }
+
+    /// What is reported of the last samples, after others.
+    #[track_caller]
+    fn check_cold(settings: &Settings, before: &[f64], then: &[f64], reported: &[bool]) {
+        let mut point = Point::new(settings);
+        let told = push_all(&mut point, 0, before);
+        assert!(tiers(&told).iter().all(|reported| !reported), "before: {told:?}");
+        let told = push_all(&mut point, before.len() as i64, then);
+        assert_eq!(tiers(&told), reported, "{told:?}");
+        let is_capped = told.iter().all(|one| one.tier <= Tier::Note && !one.warm);
+        assert!(is_capped, "a cold series knows notes only");
+    }
+
+    /// A point channel after a day of noise about a level, and the number of the next sample.
+    fn warm(settings: &Settings, level: f64, deviation: f64) -> (Point, i64) {
+        let mut noise = Noise::new(7);
+        let values: Vec<f64> = (0..8_640).map(|_| level + deviation * noise.normal()).collect();
+        let mut point = Point::new(settings);
+        let told = push_all(&mut point, 0, &values);
+        assert!(tiers(&told).iter().all(|reported| !reported), "noise is not reported");
+        (point, 8_640)
+    }
+
+    #[test]
+    fn scores_know_nothing_of_the_future_and_survive_a_restart() {
+        check_goes_on(Kind::Point, &TEN_SECONDS());
+        check_goes_on(Kind::Point, &Settings { counts: true, ..TEN_SECONDS() });
+    }
+
+    #[test]
+    fn young_series_reports_a_fall_to_a_seventh_in_its_second_sample() {
+        let settings = Settings { effect_min: 5.0, ..TEN_SECONDS() };
+        let before = [71.0, 71.0, 72.0, 72.0, 70.0, 71.0, 71.0, 70.0, 71.0, 71.0, 70.0];
+        check_cold(&settings, &before, &[38.0, 11.0, 11.0, 12.0, 70.0], &[false, false, true, true, false]);
+    }
+
+    #[test]
+    fn young_series_of_counts_reports_a_flood_and_no_burst() {
+        let settings = Settings { counts: true, effect_min: 5.0, ..TEN_SECONDS() };
+        let before = [0.0, 3.0, 0.0, 0.0, 11.0, 0.0, 2.0, 0.0, 0.0, 5.0, 0.0, 1.0];
+        check_cold(&settings, &before, &[4008.0, 0.0, 3.0], &[false, false, false]);
+        check_cold(&settings, &before, &[40.0, 52.0, 0.0], &[false, false, false]);
+        check_cold(&settings, &before, &[4008.0, 20005.0, 20002.0, 3.0], &[false, true, true, false]);
+    }
+
+    #[test]
+    fn burst_that_was_reported_is_what_the_next_is_measured_by() {
+        let settings = Settings { counts: true, effect_min: 5.0, ..TEN_SECONDS() };
+        let mut point = Point::new(&settings);
+        let mut values = vec![0.0; 20];
+        values.extend([300.0, 300.0]);
+        values.extend([0.0; 20]);
+        values.extend([300.0, 300.0, 0.0]);
+        let reported = tiers(&push_all(&mut point, 0, &values));
+        assert!(reported[21]);
+        assert_eq!(reported.iter().filter(|reported| **reported).count(), 1);
+    }
+
+    #[test]
+    fn young_series_accepts_what_lasted_longer_than_what_it_knew() {
+        let mut values = vec![10.0; 12];
+        values.extend([100.0; 40]);
+        let reported = tiers(&push_all(&mut Point::new(&TEN_SECONDS()), 0, &values));
+        assert!(reported[13] && reported[20]);
+        assert!(!reported[30..].iter().any(|reported| *reported));
+    }
+
+    #[test]
+    fn warm_series_reports_a_spike_and_a_dip_and_nothing_less() {
+        let (point, next) = warm(&TEN_SECONDS(), 100.0, 3.0);
+        for (value, is_reported) in [(160.0, true), (40.0, true), (112.0, false), (88.0, false)] {
+            let told = point.clone().push(Timestamp::from_unix_s(next * STEP_S), value);
+            assert_eq!(told.tier > Tier::Usual, is_reported, "{told:?}");
+            assert!(told.warm && (told.value < told.lower || told.value > told.upper) == is_reported);
+        }
+    }
+
+    #[test]
+    fn two_samples_are_reported_that_one_would_not_be() {
+        let (mut point, next) = warm(&TEN_SECONDS(), 100.0, 3.0);
+        let reported = tiers(&push_all(&mut point, next, &[118.0, 118.0]));
+        assert_eq!(reported, [false, true]);
+    }
+
+    #[test]
+    fn one_sample_of_counts_is_never_reported() {
+        let (mut point, next) = warm(&Settings { counts: true, ..TEN_SECONDS() }, 100.0, 3.0);
+        let reported = tiers(&push_all(&mut point, next, &[5_000.0, 100.0, 5_000.0, 5_000.0]));
+        assert_eq!(reported, [false, false, false, true]);
+    }
+
+    #[test]
+    fn effect_and_direction_are_respected() {
+        for (value, direction, effect_min, is_reported) in [
+            (160.0, Direction::Both, 50.0, true),
+            (160.0, Direction::Both, 70.0, false),
+            (160.0, Direction::Down, 0.0, false),
+            (40.0, Direction::Down, 0.0, true),
+            (40.0, Direction::Up, 0.0, false),
+        ] {
+            let (mut point, next) = warm(&Settings { direction, effect_min, ..TEN_SECONDS() }, 100.0, 3.0);
+            let told = point.push(Timestamp::from_unix_s(next * STEP_S), value);
+            assert_eq!(told.tier > Tier::Usual, is_reported, "{value} {direction:?} {effect_min}");
+        }
+    }
+
+    #[test]
+    fn departure_is_no_norm_for_an_hour_and_is_then() {
+        let (mut point, next) = warm(&TEN_SECONDS(), 100.0, 3.0);
+        let mut noise = Noise::new(3);
+        let values: Vec<f64> = (0..1_000).map(|_| 200.0 + 3.0 * noise.normal()).collect();
+        let told = push_all(&mut point, next, &values);
+        let reported = tiers(&told);
+        assert!(reported[..360].iter().all(|reported| *reported));
+        assert!((told[359].expected - 100.0).abs() < 6.0, "nothing was learnt: {:?}", told[359]);
+        assert!(!reported[360..].iter().any(|reported| *reported));
+        assert!((told[999].expected - 200.0).abs() < 6.0, "it is the norm: {:?}", told[999]);
+    }
+
+    #[test]
+    fn half_filled_samples_after_a_gap_are_not_judged() {
+        let (mut point, next) = warm(&TEN_SECONDS(), 100.0, 3.0);
+        point.skip();
+        let told = push_all(&mut point, next + 5, &[10.0, 40.0]);
+        assert!(told.iter().all(|one| one.tier == Tier::Usual && one.expected.is_nan()));
+        let told = push_all(&mut point, next + 7, &[100.0; 20]);
+        assert_eq!(told[19].tier, Tier::Usual);
+        assert!((told[19].expected - 100.0).abs() < 6.0, "and not learnt: {:?}", told[19]);
+    }
+
+    #[test]
+    fn heavy_tails_are_not_reported() {
+        let settings = Settings { step_ms: 60_000, ..Settings::default() };
+        let mut reports = 0;
+        for seed in 1..=4 {
+            let (mut point, mut noise) = (Point::new(&settings), Noise::new(seed));
+            for minute in 0..5 * 1_440 {
+                let day = (minute as f64 / 1_440.0 * std::f64::consts::TAU).sin();
+                let value = 100.0 + 20.0 * day + 5.0 * noise.student(3);
+                let told = point.push(Timestamp::from_unix_s(minute * 60), value);
+                reports += u32::from(told.tier > Tier::Usual);
+            }
+        }
+        assert!(reports <= 2, "{reports} reports in 20 days: more than one in ten");
+    }
+
+    #[test]
+    fn state_is_small() {
+        let (point, _) = warm(&TEN_SECONDS(), 100.0, 3.0);
+        let bytes = postcard::to_stdvec(&point).expect("can be written").len();
+        assert!(bytes <= 7 * 1024, "{bytes} bytes");
     }
 }

@@ -100,3 +100,44 @@ impl Rarity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(step_ms: i64) -> Settings {
+        Settings { step_ms, ..Settings::default() }
+    }
+
+    #[test]
+    fn note_is_one_a_month_at_every_step() {
+        for step_ms in [10_000, 60_000, 300_000, 3_600_000] {
+            let of_one_sample = 10_f64.powf(-(NOTE + shift(&settings(step_ms))));
+            let days = step_ms as f64 / of_one_sample / 86_400_000.0;
+            assert!((28.0..35.0).contains(&days), "once in {days} days");
+        }
+    }
+
+    #[test]
+    fn tiers_begin_where_the_scores_say() {
+        for (rarity, told) in [
+            (0.0, Tier::Usual),
+            (1.79, Tier::Usual),
+            (1.8, Tier::Note),
+            (3.0, Tier::Warning),
+            (12.0, Tier::Page),
+        ] {
+            assert_eq!(tier(rarity), told);
+        }
+        assert_eq!((score(-3.0), score(0.0), score(2.0)), (0.0, 0.0, 0.99));
+    }
+
+    #[test]
+    fn note_can_be_told_as_soon_as_a_series_is_warm() {
+        for step_ms in [10_000, 60_000, 300_000] {
+            let settings = settings(step_ms);
+            assert!(limit(scores_warm(&settings)) >= shift(&settings) + NOTE);
+        }
+        assert_eq!(scores_warm(&settings(10_000)), 2_726);
+    }
+}

@@ -65,3 +65,38 @@ impl Scale {
         learnt
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_floor(settings: Settings, expected: f64, least: f64) {
+        assert!((floor(&settings, expected) - least).abs() < 1e-12, "{}", floor(&settings, expected));
+    }
+
+    #[test]
+    fn floor_is_of_what_matters() {
+        check_floor(Settings::default(), 100.0, 1.0);
+        check_floor(Settings { effect_min: 70.0, ..Settings::default() }, 100.0, 10.0);
+        check_floor(Settings { counts: true, ..Settings::default() }, 400.0, 20.0);
+        check_floor(Settings { counts: true, ..Settings::default() }, 0.0, 1.0);
+    }
+
+    #[test]
+    fn one_departure_does_not_inflate_it() {
+        let mut scale = Scale::new(0.01, 4.0);
+        (0..1_000).for_each(|number| drop(scale.learn(if number % 2 == 0 { 1.0 } else { -1.0 }, 0.1)));
+        let before = scale.at_least(0.1);
+        assert_eq!(scale.learn(50.0, 0.1), 4.0 * before);
+        assert!(scale.at_least(0.1) < 1.1 * before);
+    }
+
+    #[test]
+    fn series_that_never_varied_learns_all_the_same() {
+        let mut scale = Scale::new(0.01, 4.0);
+        (0..100).for_each(|_| drop(scale.learn(0.0, 1e-9)));
+        let learnt: f64 = (0..200).map(|_| scale.learn(1.0, 1e-9)).sum();
+        assert!(learnt > 10.0, "{learnt}");
+    }
+}

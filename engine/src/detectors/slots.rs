@@ -148,3 +148,57 @@ impl Slots {
         (self.overall, self.samples, self.current, self.position) = (0.0, 0, u16::MAX, 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slot_says_nothing_before_its_second_visit() {
+        let mut slots = Slots::new(&Settings { step_ms: 10_000, ..Settings::default() }, SLOTS_MAX);
+        let at = |number: i64| Timestamp::from_unix_s(number * 10);
+        for number in 0..8_640 {
+            assert_eq!(slots.expected(at(number)), None);
+            slots.learn(at(number), 5.0);
+        }
+        assert_eq!(slots.expected(at(8_640)), None);
+        slots.learn(at(8_640), 5.0);
+        assert_eq!(slots.expected(at(8_641)).map(|(mean, _)| mean), Some(5.0));
+        slots.forget();
+        assert_eq!(slots.expected(at(8_641)), None);
+    }
+
+    #[test]
+    fn visit_counts_the_same_however_many_samples_it_has() {
+        let mut means = Vec::new();
+        for step_s in [10, 60, 300] {
+            let mut slots =
+                Slots::new(&Settings { step_ms: step_s * 1_000, ..Settings::default() }, SLOTS_MAX);
+            let mut push_day = |day: i64, spread: f64| {
+                for number in 0..86_400 / step_s {
+                    let sign = if number % 2 == 0 { spread } else { -spread };
+                    let level = if day >= 20 { 110.0 } else { 100.0 };
+                    slots.learn(Timestamp::from_unix_s(day * 86_400 + number * step_s), level + sign);
+                }
+            };
+            (0..20).for_each(|day| push_day(day, 10.0));
+            push_day(20, 0.0);
+            let (mean, _) = slots.expected(Timestamp::from_unix_s(21 * 86_400)).expect("visited");
+            means.push(mean);
+        }
+        assert!(means.iter().all(|mean| (mean - 101.5).abs() < 1.0), "{means:?}");
+    }
+
+    #[test]
+    fn season_of_any_length_has_its_slots() {
+        for (season_ms, step_ms) in
+            [(86_400_000, 10_000), (3_600_000, 10_000), (1_000, 60_000), (86_399_999, 7)]
+        {
+            let season = Season::new(&Settings { season_ms, step_ms, ..Settings::default() }, SLOTS_MAX);
+            assert!(season.slots() >= 1 && season.slots() <= SLOTS_MAX as usize);
+            for at in [-1, 0, 1, season_ms - 1, season_ms, 1_795_229_768_754] {
+                assert!(season.slot(Timestamp::from_unix_ms(at)) < season.slots());
+            }
+        }
+    }
+}
