@@ -50,7 +50,7 @@ const UNSETTLED: u8 = 2;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Point {
     settings: Settings,
-    /// See [`shift`]; twice as much is asked for as there are two looks at each sample.
+    /// See [`shift`]; a departure must be twice as rare, as there are two looks at each sample.
     shift: f64,
     prediction: Prediction,
     smoothing: Smoothing,
@@ -95,16 +95,17 @@ struct View {
 impl Point {
     /// One that has seen nothing.
     pub fn new(settings: &Settings) -> Self {
+        let shift = shift(settings) + std::f64::consts::LOG10_2;
         Point {
             settings: *settings,
-            shift: shift(settings) + std::f64::consts::LOG10_2,
+            shift,
             prediction: Prediction::new(settings),
             smoothing: Smoothing::new(settings),
             slots: Slots::new(settings, SLOTS_MAX),
             singles: Calibration::new(MEMORY),
             pairs: Calibration::new(MEMORY),
             scores: 0,
-            scores_warm: scores_warm(settings),
+            scores_warm: scores_warm(shift + NOTE),
             recent: Recent::default(),
             last_at: None,
             is_broken: false,
@@ -445,7 +446,7 @@ mod tests {
     #[test]
     fn two_samples_are_reported_that_one_would_not_be() {
         let (mut point, next) = warm(&TEN_SECONDS(), 100.0, 3.0);
-        let reported = tiers(&push_all(&mut point, next, &[118.0, 118.0]));
+        let reported = tiers(&push_all(&mut point, next, &[119.0, 119.0]));
         assert_eq!(reported, [false, true]);
     }
 

@@ -45,10 +45,10 @@ const SCORES_MIN: f64 = 1000.0;
 /// A tail is believed for so many decades beyond the scores it was taken from.
 const DECADES_BEYOND: f64 = 2.0;
 
-/// Scores from which on a series can tell a note: about fifteen hours of them, and at least a thousand.
-pub fn scores_warm(settings: &Settings) -> u32 {
-    let of_note = 10_f64.powf(shift(settings) + NOTE - DECADES_BEYOND);
-    of_note.max(SCORES_MIN).ceil() as u32
+/// Scores from which on a note can be told, where a note is so rare (`-log10` of the probability of one sample): eight
+/// hours of them, and at least a thousand.
+pub fn scores_warm(note: f64) -> u32 {
+    10_f64.powf(note - DECADES_BEYOND).max(SCORES_MIN).ceil() as u32
 }
 
 /// The most that can be said after so many scores.
@@ -83,7 +83,7 @@ impl Rarity {
     pub fn push(&mut self, value: f64, expected: f64, scale: f64) -> Assessment {
         let departure = value - expected;
         let z = departure.abs() / scale;
-        let warm = self.scores >= scores_warm(&self.settings);
+        let warm = self.scores >= scores_warm(self.shift + NOTE);
         let rarity = self.calibration.rarity(z).unwrap_or(0.0).min(limit(self.scores)) - self.shift;
         self.calibration.learn(z);
         self.scores = self.scores.saturating_add(1);
@@ -135,9 +135,9 @@ mod tests {
     #[test]
     fn note_can_be_told_as_soon_as_a_series_is_warm() {
         for step_ms in [10_000, 60_000, 300_000] {
-            let settings = settings(step_ms);
-            assert!(limit(scores_warm(&settings)) >= shift(&settings) + NOTE);
+            let note = shift(&settings(step_ms)) + NOTE;
+            assert!(limit(scores_warm(note)) >= note);
         }
-        assert_eq!(scores_warm(&settings(10_000)), 2_726);
+        assert_eq!(scores_warm(shift(&settings(10_000)) + NOTE), 2_726);
     }
 }

@@ -176,7 +176,7 @@ mod tests {
                 Slots::new(&Settings { step_ms: step_s * 1_000, ..Settings::default() }, SLOTS_MAX);
             let mut push_day = |day: i64, spread: f64| {
                 for number in 0..86_400 / step_s {
-                    let sign = if number % 2 == 0 { spread } else { -spread };
+                    let sign = if (number + day) % 2 == 0 { spread } else { -spread };
                     let level = if day >= 20 { 110.0 } else { 100.0 };
                     slots.learn(Timestamp::from_unix_s(day * 86_400 + number * step_s), level + sign);
                 }
