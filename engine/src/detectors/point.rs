@@ -446,7 +446,7 @@ mod tests {
     #[test]
     fn two_samples_are_reported_that_one_would_not_be() {
         let (mut point, next) = warm(&TEN_SECONDS(), 100.0, 3.0);
-        let reported = tiers(&push_all(&mut point, next, &[119.0, 119.0]));
+        let reported = tiers(&push_all(&mut point, next, &[120.5, 120.5]));
         assert_eq!(reported, [false, true]);
     }
 
