@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rarity::{matters, score, tier};
+use super::gate::{score, tier};
+use super::rarity::matters;
 use super::scale::floor;
 use super::slots::Slots;
 use super::{Assessment, Method, Settings, Tier};

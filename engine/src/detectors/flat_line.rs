@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rarity::{NOTE, score, tier};
+use super::gate::{NOTE, score, tier};
 use super::{Assessment, Method, Settings};
 use crate::time::Timestamp;
 

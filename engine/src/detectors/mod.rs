@@ -9,6 +9,7 @@
 //!                     '-- point: spikes and dips, as the samples come --------'
 //! ```
 
+pub mod alone;
 pub mod autoregressive;
 pub mod calibration;
 pub mod cold;
@@ -26,6 +27,7 @@ pub mod point;
 pub mod range;
 pub mod rarity;
 pub mod scale;
+pub mod season;
 pub mod seasonal;
 pub mod slots;
 
@@ -102,8 +104,7 @@ pub struct Settings {
     pub season_ms: i64,
     /// After this time the past is forgotten, in milliseconds.
     pub over_ms: i64,
-    /// Departures from what is expected that are smaller than this are never reported by the point channel, in the
-    /// series' own unit.
+    /// Departures from what is expected that are smaller than this are never reported, in the series' own unit.
     pub effect_min: f64,
     /// Which way a departure matters.
     pub direction: Direction,
@@ -155,11 +156,17 @@ pub enum Kind {
     Cusum,
     /// A value that has stopped changing.
     FlatLine,
+    /// Departure of the level from the time of the season.
+    Seasonal,
+    /// Values never seen.
+    Range,
+    /// Shapes never seen.
+    Novelty,
 }
 
 impl Kind {
     /// The names rules use.
-    pub const NAMES: [(&str, Kind); 8] = [
+    pub const NAMES: [(&str, Kind); 11] = [
         ("default", Kind::Default),
         ("pattern", Kind::Pattern),
         ("point", Kind::Point),
@@ -168,6 +175,9 @@ impl Kind {
         ("holt_winters", Kind::HoltWinters),
         ("cusum", Kind::Cusum),
         ("flat_line", Kind::FlatLine),
+        ("seasonal", Kind::Seasonal),
+        ("range", Kind::Range),
+        ("novelty", Kind::Novelty),
     ];
 }
 
@@ -190,6 +200,12 @@ pub enum Detector {
     Cusum(Box<cusum::Cusum>),
     /// [`Kind::FlatLine`].
     FlatLine(Box<flat_line::FlatLine>),
+    /// [`Kind::Seasonal`].
+    Seasonal(Box<alone::Alone<seasonal::Seasonal>>),
+    /// [`Kind::Range`].
+    Range(Box<range::Alone>),
+    /// [`Kind::Novelty`].
+    Novelty(Box<alone::Alone<novelty::Novelty>>),
 }
 
 impl Detector {
@@ -206,6 +222,11 @@ impl Detector {
             Kind::HoltWinters => Detector::HoltWinters(Box::new(holt_winters::HoltWinters::new(settings))),
             Kind::Cusum => Detector::Cusum(Box::new(cusum::Cusum::new(settings))),
             Kind::FlatLine => Detector::FlatLine(Box::new(flat_line::FlatLine::new(settings))),
+            Kind::Seasonal => {
+                Detector::Seasonal(Box::new(alone::Alone::new(seasonal::Seasonal::new(settings))))
+            }
+            Kind::Range => Detector::Range(Box::new(range::Alone::new(settings))),
+            Kind::Novelty => Detector::Novelty(Box::default()),
         }
     }
 
@@ -219,6 +240,9 @@ impl Detector {
             Detector::HoltWinters(method) => &mut **method,
             Detector::Cusum(method) => &mut **method,
             Detector::FlatLine(method) => &mut **method,
+            Detector::Seasonal(method) => &mut **method,
+            Detector::Range(method) => &mut **method,
+            Detector::Novelty(method) => &mut **method,
         }
     }
 

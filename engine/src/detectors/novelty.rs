@@ -14,6 +14,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::alone::{Opinion, Raw};
+use crate::time::Timestamp;
+
 /// Samples of a stretch: about five hours of five-minute roll-ups. 32 to 96 do as well on NAB.
 pub const STRETCH: usize = 64;
 /// Starts of stretches that the newest is compared with. 1000 to 8000 do as well on NAB.
@@ -29,9 +32,15 @@ const REBUILD: usize = 64;
 /// Samples kept: the oldest stretch as it was at the last rebuild.
 const KEPT: usize = PAST + STRETCH + REBUILD;
 
+/// An interval between samples this many times the usual one is a gap that no stretch goes across: a quarter of a stretch.
+/// A shorter hole shifts what follows by less than a quarter. Series whose samples come irregularly by nature would never
+/// have an unbroken stretch if each longer wait broke it.
+const GAP: f64 = (STRETCH / 4) as f64;
+
 /// State of the method.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Novelty {
+    rhythm: Rhythm,
     /// Taken off each value: a level of a billion would leave four bytes no digits for what happens.
     origin: f64,
     values: Recent,
@@ -47,6 +56,7 @@ pub struct Novelty {
 impl Default for Novelty {
     fn default() -> Self {
         Novelty {
+            rhythm: Rhythm::default(),
             origin: f64::NAN,
             values: Recent::default(),
             segments: vec![0],
@@ -60,7 +70,10 @@ impl Novelty {
     /// The next sample, a finite value: how new the stretch is that it ends, at least 0, in the unit of the value.
     ///
     /// `None` until there are [`STRETCH`] samples since the beginning or a gap, and a hundred stretches to compare with.
-    pub fn push(&mut self, value: f64) -> Option<f64> {
+    pub fn push(&mut self, at: Timestamp, value: f64) -> Option<f64> {
+        if self.rhythm.is_gap(at) {
+            self.break_off();
+        }
         if self.origin.is_nan() {
             self.origin = value;
         }
@@ -78,7 +91,7 @@ impl Novelty {
     }
 
     /// Samples are missing here: no stretch goes across.
-    pub fn skip(&mut self) {
+    fn break_off(&mut self) {
         let current = self.segments.last_mut().expect("there is always a last one");
         if usize::from(*current) < STRETCH {
             // No stretch fits into it, so nothing will be compared with it.
@@ -186,6 +199,37 @@ impl Novelty {
         // A sum that should be 0 can be a little less.
         let mean = nearest.iter().map(|sum| sum.max(0.0).sqrt()).sum::<f64>() / NEAREST as f64;
         (candidates >= CANDIDATES_MIN).then_some(mean)
+    }
+}
+
+impl Raw for Novelty {
+    fn judge(&mut self, at: Timestamp, value: f64) -> Option<Opinion> {
+        let score = self.push(at, value)?;
+        Some(Opinion { score, expected: f64::NAN, lower: f64::NAN, upper: f64::NAN })
+    }
+}
+
+/// How often samples come.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Rhythm {
+    last: Option<Timestamp>,
+    /// Mean interval in milliseconds.
+    interval_ms: f64,
+    /// Intervals seen, at most 50.
+    count: u8,
+}
+
+impl Rhythm {
+    /// Takes the next sample's time: did it come after a gap?
+    fn is_gap(&mut self, at: Timestamp) -> bool {
+        let Some(last) = self.last.replace(at) else { return false };
+        let interval_ms = at.ms_since(last).max(0) as f64;
+        let is_gap = self.count >= 4 && interval_ms > GAP * self.interval_ms;
+        self.count = (self.count + 1).min(50);
+        // One long night must not make short gaps look usual.
+        let interval_ms = if self.count > 4 { interval_ms.min(10.0 * self.interval_ms) } else { interval_ms };
+        self.interval_ms += (interval_ms - self.interval_ms) / f64::from(self.count);
+        is_gap
     }
 }
 

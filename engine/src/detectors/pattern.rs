@@ -11,15 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
 use super::gate::{self, Gate};
-use super::novelty::{self, Novelty};
-use super::range::Range;
-use super::seasonal::Seasonal;
+use super::novelty::Novelty;
+use super::range::{Place, Range};
+use super::seasonal::{Residual, Seasonal};
 use super::{Assessment, Direction, Method, Settings, Tier};
 use crate::time::Timestamp;
-
-/// An interval between samples this many times the usual one is a gap that no stretch goes across: a quarter of a stretch.
-/// A shorter hole shifts what follows by less than a quarter, which is less than what most changes of shape are.
-const GAP: f64 = (novelty::STRETCH / 4) as f64;
 
 /// State of the pattern channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,7 +28,6 @@ pub struct Pattern {
     of_seasonal: Calibration,
     range: Range,
     gate: Gate,
-    rhythm: Rhythm,
 }
 
 impl Pattern {
@@ -43,70 +38,64 @@ impl Pattern {
             effect_min: settings.effect_min,
             novelty: Novelty::default(),
             of_novelty: Calibration::default(),
-            seasonal: Seasonal::new(settings.season_ms),
+            seasonal: Seasonal::new(settings),
             of_seasonal: Calibration::default(),
             range: Range::new(settings.over_ms),
             gate: Gate::default(),
-            rhythm: Rhythm::default(),
         }
+    }
+
+    /// Is it the direction that was asked for, and far enough off to matter? Shape has no direction of its own: it takes
+    /// that of the level.
+    fn matters(&self, value: f64, residual: Option<Residual>, place: Option<Place>) -> bool {
+        let level = residual.map_or(0.0, |residual| residual.smoothed * residual.scale);
+        let off = residual.map_or(0.0, |residual| value - residual.expected);
+        let beyond = place
+            .filter(|place| place.rarity > 0.0)
+            .map_or(0.0, |place| value - place.lower.max(value.min(place.upper)));
+        let towards = if beyond != 0.0 { beyond } else { level };
+        let is_asked = match self.direction {
+            Direction::Both => true,
+            Direction::Up => towards > 0.0,
+            Direction::Down => towards < 0.0,
+        };
+        is_asked && (residual.is_none() || level.abs().max(off.abs()) >= self.effect_min)
     }
 }
 
 impl Method for Pattern {
     fn push(&mut self, at: Timestamp, value: f64) -> Assessment {
-        if self.rhythm.is_gap(at) {
-            self.novelty.skip();
-        }
-        let novelty = self.novelty.push(value).map_or(0.0, |distance| {
-            let rarity = self.of_novelty.rarity(distance);
-            self.of_novelty.learn(distance);
+        let calibrated = |calibration: &mut Calibration, score: f64| {
+            let rarity = calibration.rarity(score);
+            calibration.learn(score);
             rarity.unwrap_or(0.0)
-        });
+        };
+        let distance = self.novelty.push(at, value);
+        let novelty = distance.map_or(0.0, |distance| calibrated(&mut self.of_novelty, distance));
         let residual = self.seasonal.push(at, value);
-        let seasonal = residual.map_or(0.0, |residual| {
-            let rarity = self.of_seasonal.rarity(residual.smoothed.abs());
-            self.of_seasonal.learn(residual.smoothed.abs());
-            rarity.unwrap_or(0.0)
-        });
+        let seasonal =
+            residual.map_or(0.0, |residual| calibrated(&mut self.of_seasonal, residual.smoothed.abs()));
         let place = self.range.push(at, value);
         let rarity = 0.5 * (novelty + seasonal) + place.map_or(0.0, |place| place.rarity);
-        let tier = self.gate.pass(rarity);
+        let warm = place.is_some() && self.of_seasonal.is_warm();
+        let tier =
+            if self.matters(value, residual, place) { self.gate.pass(rarity) } else { self.gate.pass(0.0) };
+        let (low, high) = place.map_or((f64::NAN, f64::NAN), |place| (place.lower, place.upper));
+        let (expected, margin) =
+            residual.map_or((f64::NAN, f64::NAN), |residual| (residual.expected, residual.margin));
         Assessment {
             value,
             score: gate::score(rarity),
-            expected: f64::NAN,
-            lower: f64::NAN,
-            upper: f64::NAN,
-            warm: self.of_seasonal.is_warm(),
-            tier,
+            expected,
+            // Of two ends the nearer one; NaN is as good as none.
+            lower: low.max(expected - margin),
+            upper: high.min(expected + margin),
+            warm,
+            // What has just begun is seldom worth more than a note.
+            tier: if warm { tier } else { tier.min(Tier::Note) },
         }
     }
 
-    /// Nothing: what a gap is follows from the time between samples. Series whose samples come irregularly by nature
-    /// would never have an unbroken stretch if each longer wait broke it.
+    /// Nothing: what a gap is follows from the time between samples, see [`super::novelty`].
     fn skip(&mut self) {}
-}
-
-/// How often samples come.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Rhythm {
-    last: Option<Timestamp>,
-    /// Mean interval in milliseconds.
-    interval_ms: f64,
-    /// Intervals seen, at most 50.
-    count: u8,
-}
-
-impl Rhythm {
-    /// Takes the next sample's time: did it come after a gap?
-    fn is_gap(&mut self, at: Timestamp) -> bool {
-        let Some(last) = self.last.replace(at) else { return false };
-        let interval_ms = at.ms_since(last).max(0) as f64;
-        let is_gap = self.count >= 4 && interval_ms > GAP * self.interval_ms;
-        self.count = (self.count + 1).min(50);
-        // One long night must not make short gaps look usual.
-        let interval_ms = if self.count > 4 { interval_ms.min(10.0 * self.interval_ms) } else { interval_ms };
-        self.interval_ms += (interval_ms - self.interval_ms) / f64::from(self.count);
-        is_gap
-    }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gate::{self, Gate};
+use super::{Assessment, Method, Settings};
 use crate::time::Timestamp;
 
 /// Parts the memory is kept in; a whole part is forgotten at a time.
@@ -84,4 +86,36 @@ impl Range {
         let margin = TOLERANCE * (high - low);
         Place { lower: low - margin, upper: high + margin, rarity }
     }
+}
+
+/// Range novelty by itself. Its rarity needs no calibration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Alone {
+    range: Range,
+    gate: Gate,
+}
+
+impl Alone {
+    /// One that has seen nothing.
+    pub fn new(settings: &Settings) -> Self {
+        Alone { range: Range::new(settings.over_ms), gate: Gate::default() }
+    }
+}
+
+impl Method for Alone {
+    fn push(&mut self, at: Timestamp, value: f64) -> Assessment {
+        let Some(place) = self.range.push(at, value) else { return Assessment::unknown(value) };
+        let tier = self.gate.pass(place.rarity);
+        Assessment {
+            value,
+            score: gate::score(place.rarity),
+            expected: f64::NAN,
+            lower: place.lower,
+            upper: place.upper,
+            warm: true,
+            tier,
+        }
+    }
+
+    fn skip(&mut self) {}
 }

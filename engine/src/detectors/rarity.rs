@@ -1,33 +1,19 @@
 //! From a departure to a report: how rare it is in this series, and what that is worth.
 //!
 //! The scale is the same for every step: a departure counts by how many as large are to be expected in twelve hours of
-//! usual samples. A note is 10^-1.8 (one a month), a warning 10^-3, a page 10^-4 (facts/anomaly.md 2.2).
+//! usual samples. So a note, which begins at 10^-1.8, is one a month. (facts/anomaly.md 2.2)
 
 use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
-use super::{Assessment, Direction, Settings, Tier};
+use super::gate::{NOTE, score, tier};
+use super::{Assessment, Direction, Settings};
 
 /// Departures are counted over this time.
 const COUNTED_OVER_MS: f64 = 43_200_000.0;
-/// `-log10` of that number from which on there is a tier, rarest first.
-const TIERS: [(f64, Tier); 3] = [(4.0, Tier::Page), (3.0, Tier::Warning), (NOTE, Tier::Note)];
-/// The lowest of them.
-pub const NOTE: f64 = 1.8;
-
-/// What a rarity is worth.
-pub fn tier(rarity: f64) -> Tier {
-    TIERS.iter().find(|(least, _)| rarity >= *least).map_or(Tier::Usual, |(_, tier)| *tier)
-}
-
 /// Decades between the probability of one sample and the expected number in twelve hours.
 pub fn shift(settings: &Settings) -> f64 {
     (COUNTED_OVER_MS / settings.step_ms.max(1) as f64).log10().max(0.0)
-}
-
-/// The score of a rarity: one less the number of such departures expected in twelve hours.
-pub fn score(rarity: f64) -> f64 {
-    1.0 - 10_f64.powf(-rarity.max(0.0))
 }
 
 /// Whether a departure is one that is to be reported at all: it goes the right way, and far enough.
@@ -85,6 +71,7 @@ impl Rarity {
         let z = departure.abs() / scale;
         let warm = self.scores >= scores_warm(self.shift + NOTE);
         let rarity = self.calibration.rarity(z).unwrap_or(0.0).min(limit(self.scores)) - self.shift;
+        let rarity = rarity.max(0.0);
         self.calibration.learn(z);
         self.scores = self.scores.saturating_add(1);
         let is_far = z >= self.from && matters(&self.settings, departure);
@@ -116,20 +103,6 @@ mod tests {
             let days = step_ms as f64 / of_one_sample / 86_400_000.0;
             assert!((28.0..35.0).contains(&days), "once in {days} days");
         }
-    }
-
-    #[test]
-    fn tiers_begin_where_the_scores_say() {
-        for (rarity, told) in [
-            (0.0, Tier::Usual),
-            (1.79, Tier::Usual),
-            (1.8, Tier::Note),
-            (3.0, Tier::Warning),
-            (12.0, Tier::Page),
-        ] {
-            assert_eq!(tier(rarity), told);
-        }
-        assert_eq!((score(-3.0), score(0.0), score(2.0)), (0.0, 0.0, 0.99));
     }
 
     #[test]

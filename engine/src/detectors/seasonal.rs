@@ -13,6 +13,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Settings;
+use super::alone::{Opinion, Raw};
+use super::calibration::Calibration;
+use super::season::Season;
 use crate::time::Timestamp;
 
 /// Parts of the season: a quarter of an hour each if it is a day.
@@ -33,6 +37,9 @@ const CUT: f64 = 4.0;
 /// Residuals count as at most this many standard deviations: a spike is no level. Without it one wild sample would hold
 /// the running mean for a day (8 to 15 do about as well on NAB, none two points worse).
 const RESIDUAL_MAX: f64 = 10.0;
+
+/// The band holds all but one in a thousand samples.
+const MARGIN_RARITY: f64 = 3.0;
 
 const DAY_MS: i64 = 86_400_000;
 const WEEK_HOURS: usize = 168;
@@ -55,85 +62,93 @@ pub struct Residual {
     pub scale: f64,
     /// The running mean of residuals with this sample, in standard deviations; positive is above.
     pub smoothed: f64,
-    /// The same without this sample.
-    before: f64,
-}
-
-impl Residual {
-    /// The values between which the running mean stays within `limit` standard deviations.
-    pub fn band(&self, limit: f64) -> (f64, f64) {
-        let at = |end: f64| self.expected + self.scale * (end - (1.0 - SMOOTHING) * self.before) / SMOOTHING;
-        (at(-limit), at(limit))
-    }
+    /// How far from what is expected samples usually stay, in their unit; NaN while unknown.
+    pub margin: f64,
 }
 
 /// State of the method.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Seasonal {
-    season_ms: i64,
+    season: Season,
     slots: Vec<Slot>,
     /// Mean absolute deviation from what was expected, over all slots.
     deviation: f64,
     /// Samples that went into it, at most 100.
     deviations: u8,
     smoothed: f64,
-    week: Option<Week>,
+    /// Of single residuals, in standard deviations.
+    residuals: Calibration,
+    week: Week,
 }
 
-/// What the hour of the week adds.
+impl Raw for Seasonal {
+    fn judge(&mut self, at: Timestamp, value: f64) -> Option<Opinion> {
+        let Residual { expected, margin, smoothed, .. } = self.push(at, value)?;
+        Some(Opinion { score: smoothed.abs(), expected, lower: expected - margin, upper: expected + margin })
+    }
+}
+
+/// What the hour of the week adds to the hour of the day.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Week {
     offsets: Vec<f32>,
-    /// When the first sample came.
-    since: Timestamp,
-    /// Mean absolute residual without and with the offsets, running over about a week of half hours.
+    /// The hour under way, counted from the epoch; sum and number of what was left of its samples.
+    hour: i64,
+    sum: f64,
+    count: u32,
+    /// The first hour.
+    since: i64,
+    /// Mean absolute rest of an hour without and with its offset, over about a week.
     plain: f64,
-    offset: f64,
+    adjusted: f64,
 }
 
 impl Seasonal {
     /// One that has seen nothing.
-    pub fn new(season_ms: i64) -> Self {
-        let season_ms = season_ms.max(SLOTS as i64);
+    pub fn new(settings: &Settings) -> Self {
         Seasonal {
-            season_ms,
+            season: Season::new(settings.season_ms.max(SLOTS as i64), settings.step_ms),
             slots: vec![Slot::default(); SLOTS],
             deviation: 0.0,
             deviations: 0,
             smoothed: 0.0,
-            week: (season_ms == DAY_MS).then(|| Week {
-                offsets: vec![0.0; WEEK_HOURS],
-                since: Timestamp::MAX,
-                plain: 0.0,
-                offset: 0.0,
-            }),
+            residuals: Calibration::default(),
+            week: Week::default(),
         }
     }
 
-    /// Length of the season in milliseconds.
-    pub fn season_ms(&self) -> i64 {
-        self.season_ms
-    }
-
-    /// The next sample, a finite value. `None` until this time of the season has been seen on two days.
+    /// The next sample, a finite value. `None` until this time of the season has been seen twice.
     pub fn push(&mut self, at: Timestamp, value: f64) -> Option<Residual> {
-        let number = slot_of(at, self.season_ms);
+        if self.season.push(at, value) {
+            self.slots = vec![Slot::default(); SLOTS];
+        }
+        let season_ms = self.season.length_ms();
+        let number = slot_of(at, season_ms);
         let residual = self.expect(number).map(|(mean, deviation)| {
-            let expected = mean + self.week.as_ref().map_or(0.0, |week| week.offset_at(at));
-            let scale = TO_STANDARD * (deviation + SCALE_SHARE * self.deviation);
-            let residual = if value == expected { 0.0 } else { (value - expected) / scale };
-            let before = self.smoothed;
-            self.smoothed += SMOOTHING * (residual.clamp(-RESIDUAL_MAX, RESIDUAL_MAX) - before);
-            self.deviations = (self.deviations + 1).min(100);
-            let rate = (1.0 / f64::from(self.deviations)).max(SCALE_RATE);
-            self.deviation += rate * ((value - expected).abs() - self.deviation);
-            if let Some(week) = &mut self.week {
-                week.learn(at, value - mean, CUT * (deviation + SCALE_SHARE * self.deviation));
+            let is_daily = season_ms == DAY_MS;
+            let expected = mean + if is_daily { self.week.offset_at(at) } else { 0.0 };
+            let residual = self.compare(value, expected, deviation);
+            if is_daily {
+                self.week.learn(at, value - mean, CUT * (deviation + SCALE_SHARE * self.deviation));
             }
-            Residual { expected, scale, smoothed: self.smoothed, before }
+            residual
         });
         self.slots[number].learn(value, SCALE_SHARE * self.deviation);
         residual
+    }
+
+    /// Takes the sample into what is known of residuals.
+    fn compare(&mut self, value: f64, expected: f64, deviation: f64) -> Residual {
+        let scale = TO_STANDARD * (deviation + SCALE_SHARE * self.deviation);
+        let off = value - expected;
+        let residual = if off == 0.0 { 0.0 } else { (off / scale).clamp(-1e9, 1e9) };
+        self.smoothed += SMOOTHING * (residual.clamp(-RESIDUAL_MAX, RESIDUAL_MAX) - self.smoothed);
+        let margin = self.residuals.score_at(MARGIN_RARITY).map_or(f64::NAN, |residuals| scale * residuals);
+        self.residuals.learn(residual.abs());
+        self.deviations = (self.deviations + 1).min(100);
+        let rate = (1.0 / f64::from(self.deviations)).max(SCALE_RATE);
+        self.deviation += rate * (off.abs() - self.deviation);
+        Residual { expected, scale, smoothed: self.smoothed, margin }
     }
 
     /// Mean and deviation at a slot, over it and its neighbours.
@@ -171,34 +186,64 @@ impl Slot {
     }
 }
 
-impl Week {
-    const KNOWN_AFTER_MS: i64 = 21 * DAY_MS;
-    /// The offsets must take a tenth off the residuals.
-    const GAIN_MIN: f64 = 0.9;
-    const OFFSET_RATE: f64 = 0.15;
+impl Default for Week {
+    fn default() -> Self {
+        Week {
+            offsets: vec![0.0; WEEK_HOURS],
+            hour: i64::MAX,
+            sum: 0.0,
+            count: 0,
+            since: i64::MAX,
+            plain: 0.0,
+            adjusted: 0.0,
+        }
+    }
+}
 
-    fn hour_of(at: Timestamp) -> usize {
-        (at.unix_ms().div_euclid(3_600_000)).rem_euclid(WEEK_HOURS as i64) as usize
+impl Week {
+    /// Three weeks, in hours.
+    const KNOWN_AFTER: i64 = 3 * WEEK_HOURS as i64;
+    /// The offsets must take a tenth off what is left.
+    const GAIN: f64 = 0.9;
+    /// What a new week counts, once there were five.
+    const RATE_MIN: f64 = 0.2;
+
+    fn hour(at: Timestamp) -> i64 {
+        at.unix_ms().div_euclid(3_600_000)
     }
 
     fn offset_at(&self, at: Timestamp) -> f64 {
-        let is_known = at.ms_since(self.since) >= Self::KNOWN_AFTER_MS;
-        if is_known && self.offset < Self::GAIN_MIN * self.plain {
-            f64::from(self.offsets[Self::hour_of(at)])
-        } else {
-            0.0
-        }
+        let hour = Self::hour(at);
+        let helps = hour - self.since >= Self::KNOWN_AFTER && self.adjusted < Self::GAIN * self.plain;
+        if helps { f64::from(self.offsets[hour.rem_euclid(WEEK_HOURS as i64) as usize]) } else { 0.0 }
     }
 
-    /// Learns from what is left of a sample when its slot's mean is taken off.
+    /// Takes what is left of a sample when its slot's mean is taken off, at most `limit` of it.
     fn learn(&mut self, at: Timestamp, left: f64, limit: f64) {
-        // About a week of five-minute samples: less would follow the day of the week.
-        const RESIDUAL_RATE: f64 = 1.0 / 2000.0;
-        self.since = self.since.min(at);
-        let offset = &mut self.offsets[Self::hour_of(at)];
-        let left = left.clamp(-limit, limit);
-        self.plain += RESIDUAL_RATE * (left.abs() - self.plain);
-        self.offset += RESIDUAL_RATE * ((left - f64::from(*offset)).abs() - self.offset);
-        *offset += (Self::OFFSET_RATE * (left - f64::from(*offset))) as f32;
+        let hour = Self::hour(at);
+        if hour != self.hour {
+            self.close();
+            (self.hour, self.sum, self.count) = (hour, 0.0, 0);
+            self.since = self.since.min(hour);
+        }
+        self.sum += left.clamp(-limit, limit);
+        self.count += 1;
+    }
+
+    /// Learns from the hour that is over.
+    fn close(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        let left = self.sum / f64::from(self.count);
+        let offset = &mut self.offsets[self.hour.rem_euclid(WEEK_HOURS as i64) as usize];
+        let off = left - f64::from(*offset);
+        let weeks = (self.hour - self.since) / WEEK_HOURS as i64;
+        *offset += (off * (1.0 / (weeks + 1) as f64).max(Self::RATE_MIN)) as f32;
+        // In the first week there is nothing to compare with.
+        if weeks > 0 {
+            self.plain += (left.abs() - self.plain) / WEEK_HOURS as f64;
+            self.adjusted += (off.abs() - self.adjusted) / WEEK_HOURS as f64;
+        }
     }
 }
