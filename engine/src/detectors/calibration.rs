@@ -60,8 +60,10 @@ struct Tail {
 }
 
 /// The past of one score.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Calibration {
+    /// After so many scores one counts 1/e of a new one.
+    memory: f32,
     /// Highest first.
     groups: Vec<Group>,
     fresh: Vec<f32>,
@@ -72,7 +74,20 @@ pub struct Calibration {
     seen: u32,
 }
 
+impl Default for Calibration {
+    /// One with the memory that roll-ups need.
+    fn default() -> Self {
+        Calibration::new(MEMORY_SCORES)
+    }
+}
+
 impl Calibration {
+    /// One in which a score counts 1/e after `memory` others.
+    pub fn new(memory: f32) -> Self {
+        let (groups, fresh) = (Vec::new(), Vec::new());
+        Calibration { memory, groups, fresh, tail: Tail::default(), total: 0.0, seen: 0 }
+    }
+
     /// Enough has been seen to judge a score.
     pub fn is_warm(&self) -> bool {
         self.seen >= WARMUP_SCORES
@@ -111,7 +126,7 @@ impl Calibration {
 
     /// Takes the fresh scores into the groups and fits the tail.
     fn sort_in(&mut self) {
-        let fade = (1.0 - 1.0 / MEMORY_SCORES).powi(self.fresh.len() as i32);
+        let fade = (1.0 - 1.0 / self.memory).powi(self.fresh.len() as i32);
         let mut all: Vec<Group> = self.fresh.drain(..).map(|score| Group { score, weight: 1.0 }).collect();
         all.extend(self.groups.drain(..).map(|group| Group { weight: group.weight * fade, ..group }));
         all.sort_by(|a, b| b.score.total_cmp(&a.score));

@@ -10,17 +10,28 @@
 //! ```
 
 pub mod alone;
+pub mod autoregressive;
 pub mod calibration;
+pub mod cold;
+pub mod cusum;
 pub mod default;
+pub mod flat_line;
 pub mod gate;
+pub mod holt_winters;
+pub mod level;
+#[cfg(test)]
+mod noise;
 pub mod novelty;
 pub mod pattern;
 pub mod point;
 pub mod range;
+pub mod rarity;
 #[cfg(test)]
 mod samples;
+pub mod scale;
 pub mod season;
 pub mod seasonal;
+pub mod slots;
 
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +148,16 @@ pub enum Kind {
     Pattern,
     /// Spikes and dips.
     Point,
+    /// Departure from a level.
+    Level,
+    /// Departure from what the last samples foretell.
+    Autoregressive,
+    /// Departure from a level and a season.
+    HoltWinters,
+    /// Small departures that add up.
+    Cusum,
+    /// A value that has stopped changing.
+    FlatLine,
     /// Departure of the level from the time of the season.
     Seasonal,
     /// Values never seen.
@@ -147,10 +168,15 @@ pub enum Kind {
 
 impl Kind {
     /// The names rules use.
-    pub const NAMES: [(&str, Kind); 6] = [
+    pub const NAMES: [(&str, Kind); 11] = [
         ("default", Kind::Default),
         ("pattern", Kind::Pattern),
         ("point", Kind::Point),
+        ("robust_level", Kind::Level),
+        ("autoregressive", Kind::Autoregressive),
+        ("holt_winters", Kind::HoltWinters),
+        ("cusum", Kind::Cusum),
+        ("flat_line", Kind::FlatLine),
         ("seasonal", Kind::Seasonal),
         ("range", Kind::Range),
         ("novelty", Kind::Novelty),
@@ -166,6 +192,16 @@ pub enum Detector {
     Pattern(Box<pattern::Pattern>),
     /// [`Kind::Point`].
     Point(Box<point::Point>),
+    /// [`Kind::Level`].
+    Level(Box<level::Level>),
+    /// [`Kind::Autoregressive`].
+    Autoregressive(Box<autoregressive::Autoregressive>),
+    /// [`Kind::HoltWinters`].
+    HoltWinters(Box<holt_winters::HoltWinters>),
+    /// [`Kind::Cusum`].
+    Cusum(Box<cusum::Cusum>),
+    /// [`Kind::FlatLine`].
+    FlatLine(Box<flat_line::FlatLine>),
     /// [`Kind::Seasonal`].
     Seasonal(Box<alone::Alone<seasonal::Seasonal>>),
     /// [`Kind::Range`].
@@ -181,6 +217,13 @@ impl Detector {
             Kind::Default => Detector::Default(Box::new(default::Default::new(settings))),
             Kind::Pattern => Detector::Pattern(Box::new(pattern::Pattern::new(settings))),
             Kind::Point => Detector::Point(Box::new(point::Point::new(settings))),
+            Kind::Level => Detector::Level(Box::new(level::Level::new(settings))),
+            Kind::Autoregressive => {
+                Detector::Autoregressive(Box::new(autoregressive::Autoregressive::new(settings)))
+            }
+            Kind::HoltWinters => Detector::HoltWinters(Box::new(holt_winters::HoltWinters::new(settings))),
+            Kind::Cusum => Detector::Cusum(Box::new(cusum::Cusum::new(settings))),
+            Kind::FlatLine => Detector::FlatLine(Box::new(flat_line::FlatLine::new(settings))),
             Kind::Seasonal => {
                 Detector::Seasonal(Box::new(alone::Alone::new(seasonal::Seasonal::new(settings))))
             }
@@ -194,6 +237,11 @@ impl Detector {
             Detector::Default(method) => &mut **method,
             Detector::Pattern(method) => &mut **method,
             Detector::Point(method) => &mut **method,
+            Detector::Level(method) => &mut **method,
+            Detector::Autoregressive(method) => &mut **method,
+            Detector::HoltWinters(method) => &mut **method,
+            Detector::Cusum(method) => &mut **method,
+            Detector::FlatLine(method) => &mut **method,
             Detector::Seasonal(method) => &mut **method,
             Detector::Range(method) => &mut **method,
             Detector::Novelty(method) => &mut **method,
