@@ -20,6 +20,7 @@ pub mod header;
 pub mod literal;
 pub mod plain;
 pub mod script;
+mod siblings;
 
 use definition::{Definition, Scope};
 use header::Header;
