@@ -15,6 +15,7 @@ use crate::rules::definition::{Condition, Scope, Test};
 use crate::rules::{Rule, RuleError};
 use crate::windows::column::Groups;
 use crate::windows::table::{ColumnId, TableDef};
+use crate::windows::watch::{HeardBy, Take};
 use crate::windows::{Aggregate, Window};
 
 /// Index of a rule.
@@ -27,6 +28,8 @@ pub const NODE_TABLE: TableId = 0;
 /// The kind and field that tell of a closed connection, and the one that tells of a restart.
 const CONNECTION_CLOSED: &str = "connection.closed.peer_id";
 const UPTIME: &str = "uptime";
+/// The field that tells that a node loads the chain for the first time.
+const INITIAL_DOWNLOAD: &str = "blockchain_info.initialblockdownload";
 
 /// All rules merged.
 #[derive(Debug)]
@@ -72,6 +75,8 @@ pub struct KindPlan {
     pub projection: Projection,
     /// What each scope's rows go to.
     pub scopes: Vec<ScopePlan>,
+    /// Windows for which an event of the kind is the answer to a poll.
+    pub polled: Vec<WindowRef>,
 }
 
 /// What the rows of one scope go to.
@@ -119,6 +124,8 @@ pub enum Destination {
     ConnectionClosed(Slot),
     /// How long the node has been up, in seconds.
     Uptime(Slot),
+    /// Whether the node loads the chain for the first time.
+    InitialDownload(Slot),
 }
 
 /// What a window takes from a row.
@@ -130,6 +137,8 @@ pub enum Source {
     Number(Slot),
     /// The field as one of different values.
     Identity(Slot),
+    /// The text of an address, by its netgroup.
+    Netgroup(Slot),
 }
 
 /// A field a script reads of an event.
@@ -323,6 +332,7 @@ struct Builder<'s> {
 struct KindBuilder {
     projection: ProjectionBuilder,
     feeds: Vec<FeedBuilder>,
+    polled: Vec<WindowRef>,
 }
 
 struct FeedBuilder {
@@ -375,11 +385,13 @@ impl<'s> Builder<'s> {
             rule.script.check.iter().any(|check| {
                 !check.escapes.is_empty() || check.reads_of(0).any(|read| read.path[0] == "filled")
             });
+        // An anomaly window says itself whether it has seen enough.
+        let filling = definition.windows.iter().filter(|window| window.window.watched().is_none());
         self.rules.push(RulePlan {
             table,
             windows,
             group,
-            over_max_ms: definition.windows.iter().map(|window| window.window.over_ms).max().unwrap_or(0),
+            over_max_ms: filling.map(|window| window.window.over_ms).max().unwrap_or(0),
             has_age: definition.windows.iter().any(|window| window.window.aggregate == Aggregate::Age),
             reads_filled,
             inhibitors: Vec::new(),
@@ -432,6 +444,7 @@ impl<'s> Builder<'s> {
         self.kinds[kind].get_or_insert_with(|| KindBuilder {
             projection: ProjectionBuilder::new(field),
             feeds: Vec::new(),
+            polled: Vec::new(),
         })
     }
 
@@ -470,6 +483,10 @@ impl<'s> Builder<'s> {
             let source = match (wanted.window.aggregate, value_slot) {
                 (Aggregate::Count | Aggregate::Age, slot) => Source::Presence(slot),
                 (Aggregate::Distinct, Some(slot)) => Source::Identity(slot),
+                (Aggregate::Anomaly(watched), Some(slot)) if watched.take == Take::TopShare => {
+                    Source::Netgroup(slot)
+                }
+                (Aggregate::Anomaly(watched), slot) if !watched.take.needs_number() => Source::Presence(slot),
                 (_, Some(slot)) => Source::Number(slot),
                 (_, None) => Source::Presence(None),
             };
@@ -481,7 +498,11 @@ impl<'s> Builder<'s> {
             };
             self.add_target(value.kind, feed, (column, source));
         }
-        Ok(WindowRef { table: wanted.table, column })
+        let window = WindowRef { table: wanted.table, column };
+        if wanted.window.watched().is_some_and(|watched| watched.heard_by == HeardBy::Polls) {
+            self.kind(value.kind).polled.push(window);
+        }
+        Ok(window)
     }
 
     /// Adds a window to the feed that takes the same rows, if there is one.
@@ -547,13 +568,18 @@ impl<'s> Builder<'s> {
         Ok(())
     }
 
-    /// Peers' keys go when their connections close or the node restarts.
-    fn add_peer_watch(&mut self) {
-        if self.tables.iter().all(|table| table.peer_part.is_none()) {
-            return;
-        }
-        for name in [CONNECTION_CLOSED, UPTIME] {
-            let to = if name == UPTIME { Destination::Uptime } else { Destination::ConnectionClosed };
+    /// Peers' keys go when their connections close or the node restarts. A restart and the first load of the chain mask
+    /// anomaly windows.
+    fn add_node_watch(&mut self) {
+        let has_peers = self.tables.iter().any(|table| table.peer_part.is_some());
+        let mut columns = self.tables.iter().flat_map(|table| &table.columns);
+        let has_watched = columns.any(|(window, _)| window.watched().is_some());
+        let wanted: [(&str, bool, fn(Slot) -> Destination); 3] = [
+            (CONNECTION_CLOSED, has_peers, Destination::ConnectionClosed),
+            (UPTIME, has_peers || has_watched, Destination::Uptime),
+            (INITIAL_DOWNLOAD, has_watched, Destination::InitialDownload),
+        ];
+        for (name, _, to) in wanted.into_iter().filter(|(_, is_wanted, _)| *is_wanted) {
             let path = path::resolve(self.schema, name).expect("a path of our own schema");
             let builder = self.kind(path.kind);
             let placements =
@@ -571,7 +597,7 @@ impl<'s> Builder<'s> {
     }
 
     fn build(mut self, inhibitors: Vec<Vec<(RuleId, bool)>>, order: Vec<RuleId>) -> Plan {
-        self.add_peer_watch();
+        self.add_node_watch();
         for (rule, inhibitors) in self.rules.iter_mut().zip(inhibitors) {
             rule.inhibitors = inhibitors;
         }
@@ -639,7 +665,7 @@ impl KindBuilder {
             .zip(feeds)
             .map(|(filters, feeds)| ScopePlan { filters: FilterTree::new(filters), feeds })
             .collect();
-        KindPlan { projection, scopes }
+        KindPlan { projection, scopes, polled: self.polled }
     }
 }
 

@@ -57,7 +57,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A duration as rules write it: a whole number and `ms`, `s`, `m`, `h` or `d`; longer than nothing and at most a year,
+/// A duration as rules write it: a whole number and `ms`, `s`, `m`, `h`, `d` or `w`; longer than nothing and at most a year,
 /// which bounds the slots and the ticks that anything can ask for.
 ///
 /// The error says what would be accepted.
@@ -66,7 +66,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     span.map(Span::get)
         .filter(|span| !span.is_zero() && *span <= Duration::from_secs(366 * 86_400))
         .ok_or_else(|| {
-            format!("{text:?} is not a duration, expected a number and ms, s, m, h or d, as \"10m\"")
+            format!("{text:?} is not a duration, expected a number and ms, s, m, h, d or w, as \"10m\"")
         })
 }
 
@@ -77,6 +77,7 @@ mod tests {
     #[test]
     fn durations_are_a_number_and_a_unit() {
         assert_eq!(parse_duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(parse_duration("4w"), Ok(Duration::from_secs(28 * 86_400)));
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         for wrong in ["", "10", "m", "0s", "-1s", "1.5s", "99999999999999999999d", "9999d"] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");

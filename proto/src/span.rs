@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// A span of time, written `250ms`, `10s`, `2m`, `1h` or `7d`.
+/// A span of time, written `250ms`, `10s`, `2m`, `1h`, `7d` or `4w`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(Duration);
 
@@ -37,7 +37,7 @@ impl FromStr for Span {
     /// The error says what would be accepted.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("{text:?} is no span of time, expected a whole number and ms, s, m, h or d, as \"10s\"")
+            format!("{text:?} is no span of time, expected a whole number and ms, s, m, h, d or w, as \"10s\"")
         };
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
@@ -48,6 +48,7 @@ impl FromStr for Span {
             "m" => 60_000,
             "h" => 3_600_000,
             "d" => 86_400_000,
+            "w" => 604_800_000,
             _ => return Err(wrong()),
         };
         // A thousand years bound every sum of a time and a span.
@@ -71,6 +72,7 @@ mod tests {
         assert_eq!("250ms".parse(), Ok(Span::from_millis(250)));
         assert_eq!("2m".parse(), Ok(Span::from_secs(120)));
         assert_eq!("7d".parse(), Ok(Span::from_secs(604_800)));
+        assert_eq!("4w".parse(), Ok(Span::from_secs(4 * 604_800)));
         for wrong in ["", "10", "s", "-1s", "1.5s", "1 s", "99999999999999999999s", "18446744073709551615d"] {
             assert!(wrong.parse::<Span>().is_err(), "{wrong}");
         }

@@ -141,7 +141,8 @@ impl Mapping {
                 state = RuleState::with_health(state.health);
             }
             state.look_at_all |= !is_same || self.has_other_params(rule);
-            let since = plan.windows.iter().map(|window| tables[window.table].columns[window.column].since);
+            let columns = plan.windows.iter().map(|window| &tables[window.table].columns[window.column]);
+            let since = columns.filter(|column| !column.is_watch()).map(|column| column.since);
             state.begun_at = since.max().unwrap_or(Timestamp::MIN);
             states.push(state);
         }

@@ -128,22 +128,22 @@ impl FleetRule {
         self.is_settled = false;
         for (key, rows) in self.keys(library, nodes) {
             let names: Vec<&str> = rows.iter().map(|(node, _)| &*nodes[*node].name).collect();
-            let reading = |index: usize, window: usize| {
+            let shown = |index: usize, window: usize| {
                 let (node, row) = rows[index];
                 let window = plan.windows[window];
                 let row = if window.table == NODE_TABLE { 0 } else { row };
                 let now = nodes[node].sequencer.watermark();
-                nodes[node].tables[window.table].columns[window.column].read(row, now)
+                nodes[node].tables[window.table].columns[window.column].shown_now(row, now)
             };
             self.health.evaluations += 1;
             self.health.script_calls += 1;
-            match library.check_fleet(self.rule, &key, &names, reading, filled) {
+            match library.check_fleet(self.rule, &key, &names, shown, filled) {
                 Ok(findings) => {
                     for finding in findings {
                         let is_about =
                             |index: &usize| finding.node.as_deref().is_none_or(|node| node == names[*index]);
                         let source = (0..names.len()).filter(is_about).find_map(|index| {
-                            let of_node = |window| reading(index, window);
+                            let of_node = |window| shown(index, window).reading();
                             Some((library.source(self.rule, finding.value, of_node)?, nodes[rows[index].0]))
                         });
                         let (source, node) = source.unzip();

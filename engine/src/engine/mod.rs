@@ -229,7 +229,7 @@ impl Engine {
             }
         };
         node.events[kind] += 1;
-        let is_observer = frame.extractor == OBSERVER;
+        let extractor = frame.extractor;
         let held = Held { kind, body, event: frame.payload, origin };
         let is_wanted = self.library.plan.kinds.get(kind).is_some_and(Option::is_some);
         let newest = if is_wanted {
@@ -238,8 +238,8 @@ impl Engine {
             node.observe(at, arrival, held)
         };
         // What the monitor says of itself shows nothing of the node.
-        if !is_observer {
-            node.note_presence(newest);
+        if extractor != OBSERVER {
+            node.note_presence(extractor, newest);
         }
         self.fleet.note_event();
         node.drain(&self.library, &mut self.scratch, &mut self.output);

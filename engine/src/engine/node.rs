@@ -23,8 +23,11 @@ use crate::time::Timestamp;
 use crate::timeline::{AlertKey, Change, hex};
 use crate::windows::column::{Groups, RowId};
 use crate::windows::key::{Key, hash_of_value};
+use crate::windows::netgroup::hash_of_netgroup;
 use crate::windows::series::Series;
+use crate::windows::steps::Hearing;
 use crate::windows::table::Table;
+use crate::windows::watch::Heard;
 
 /// Without any event for this long a node was not observed, and its windows are not filled until they are again.
 const GAP_MS: i64 = 60_000;
@@ -97,6 +100,10 @@ pub(super) struct Node {
     observed_again: Option<Timestamp>,
     last_event_at: Timestamp,
     uptime_s: u64,
+    /// It loads the chain for the first time.
+    is_syncing: bool,
+    /// When its extractors were heard.
+    heard: Heard,
     /// Events by kind; the last place counts kinds unknown to the schema.
     pub events: Vec<u64>,
     pub undecodable: u64,
@@ -181,6 +188,8 @@ impl Node {
             observed_again: None,
             last_event_at: Timestamp::MIN,
             uptime_s: 0,
+            is_syncing: false,
+            heard: Heard::default(),
             events: vec![0; plan.kinds.len() + 1],
             undecodable: 0,
             marks: vec![Vec::new(); plan.tables.len()],
@@ -201,7 +210,8 @@ impl Node {
     }
 
     /// Notes that the node was heard of, whether or not a rule looks at the event.
-    pub fn note_presence(&mut self, at: Timestamp) {
+    pub fn note_presence(&mut self, extractor: u32, at: Timestamp) {
+        self.heard.note(extractor, at);
         if self.last_event_at == Timestamp::MIN {
             self.observed_since = at;
         } else if at.ms_since(self.last_event_at) > GAP_MS {
@@ -222,7 +232,7 @@ impl Node {
             self.apply(library, scratch, at, &held, output);
         }
         let watermark = self.sequencer.watermark();
-        if self.next <= watermark {
+        if self.next.min(self.closes_at()) <= watermark {
             self.tick_until(library, watermark, output);
         }
     }
@@ -231,7 +241,17 @@ impl Node {
         if self.next == Timestamp::MIN {
             self.start_ticks(library, at);
         }
-        while self.next <= at {
+        loop {
+            // Steps of anomaly windows end before rules look at the same instant, and before the next sample.
+            let closes_at = self.closes_at();
+            if closes_at <= at.min(self.next) {
+                let hearing = Hearing { heard: &self.heard, is_syncing: self.is_syncing };
+                self.tables.iter_mut().for_each(|table| table.close_steps(closes_at, &hearing));
+                continue;
+            }
+            if self.next > at {
+                break;
+            }
             let now = self.next;
             self.tick(library, now, output);
             if self.is_idle(library) {
@@ -239,6 +259,11 @@ impl Node {
                 self.start_ticks(library, at);
             }
         }
+    }
+
+    /// When the next step of an anomaly window ends.
+    fn closes_at(&self) -> Timestamp {
+        self.tables.iter().map(Table::closes_at).min().unwrap_or(Timestamp::MAX)
     }
 
     fn start_ticks(&mut self, library: &Library, at: Timestamp) {
@@ -285,6 +310,9 @@ impl Node {
     ) {
         let Some(Some(plan)) = library.plan.kinds.get(held.kind) else { return };
         self.settled = 0;
+        for window in &plan.polled {
+            self.tables[window.table].columns[window.column].note_poll(at);
+        }
         let event = &held.event[..];
         let walked = plan.projection.rows(event, held.body, scratch, &mut |scope, slots| {
             let scope = &plan.scopes[scope];
@@ -340,10 +368,14 @@ impl Node {
             Destination::Uptime(slot) => {
                 let Value::U64(uptime_s) = slots[*slot] else { return };
                 if uptime_s < self.uptime_s {
-                    self.tables.iter_mut().for_each(|table| table.close_all_peers(at));
+                    for table in &mut self.tables {
+                        table.close_all_peers(at);
+                        table.mask(at);
+                    }
                 }
                 self.uptime_s = uptime_s;
             }
+            Destination::InitialDownload(slot) => self.is_syncing = slots[*slot] == Value::Bool(true),
         }
     }
 
@@ -523,15 +555,15 @@ impl Node {
     ) -> Result<(), Complaint> {
         let plan = &library.plan.rules[rule];
         let tables = &self.tables;
-        let reading = |window: usize| {
+        let shown = |window: usize| {
             let window = plan.windows[window];
             let row = if window.table == NODE_TABLE { 0 } else { row };
-            tables[window.table].reading(window.column, row, now)
+            tables[window.table].columns[window.column].shown(row, now)
         };
         let state = &mut self.rules[rule];
         state.health.evaluations += 1;
         let guard = self.guards[rule].as_ref().or(library.common_guard(rule));
-        let outlook = guard.map_or(Outlook::Unsure, |guard| guard.outlook(&reading, filled));
+        let outlook = guard.map_or(Outlook::Unsure, |guard| guard.outlook(&shown, filled));
         let has_alerts = !self.alerts[rule].is_empty();
         match outlook {
             Outlook::Quiet if !has_alerts => return Ok(()),
@@ -564,10 +596,11 @@ impl Node {
                 &mut first_state
             }
         };
-        let found = library.check(rule, &subject, reading, this)?;
+        let found = library.check(rule, &subject, shown, this)?;
         let key = key.clone();
         match found {
             Some(finding) => {
+                let reading = |window| shown(window).reading();
                 let found = Found { source: library.source(rule, finding.value, reading), finding };
                 self.take_finding(library, rule, key, found, now, output);
             }
@@ -741,6 +774,9 @@ impl Source {
             Source::Number(slot) => slots[slot].number().map(|value| (value, 0)),
             Source::Identity(slot) => {
                 (slots[slot] != Value::Absent).then(|| (1.0, hash_of_value(slots[slot], event)))
+            }
+            Source::Netgroup(slot) => {
+                (slots[slot] != Value::Absent).then(|| (1.0, hash_of_netgroup(slots[slot].bytes(event))))
             }
         }
     }

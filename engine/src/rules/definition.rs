@@ -7,8 +7,10 @@ use tocsin_proto::schema::{PEER_ID_UNIT, Schema, Type};
 
 use super::literal::{Complaint, Entry, Literal, LiteralValue};
 use super::{Severity, Status};
+use crate::detectors::{Direction, Kind};
 use crate::project::path::{self, FieldPath, KindId, nearest_names};
 use crate::time::parse_duration;
+use crate::windows::watch::{Take, Watched};
 use crate::windows::{Aggregate, Window};
 
 /// Keys a rule's windows may hold for each node unless it says otherwise. A node has at most some hundreds of peers
@@ -96,6 +98,10 @@ impl WindowDefinition {
         match self.window.aggregate {
             Aggregate::Age => format!("age of {}", self.text),
             Aggregate::Quantile(q) => format!("quantile {q} of {} {over}", self.text),
+            Aggregate::Anomaly(watched) => {
+                let seconds = watched.step_ms / 1000;
+                format!("{} of {} each {seconds}s", watched.take.name(), self.text)
+            }
             other => format!("{} of {} {over}", other.name(), self.text),
         }
     }
@@ -110,6 +116,11 @@ impl WindowDefinition {
             Aggregate::Count | Aggregate::Distinct => String::new(),
             Aggregate::Age => "s".to_string(),
             Aggregate::Rate => format!("{of_field}/s"),
+            Aggregate::Anomaly(watched) => match watched.take {
+                Take::Count | Take::PollCount | Take::TopShare => String::new(),
+                Take::Rate => format!("{of_field}/s"),
+                _ => of_field.to_string(),
+            },
             _ => of_field.to_string(),
         }
     }
@@ -177,6 +188,13 @@ const KEYS: [&str; 13] = [
     "on",
     "state",
 ];
+/// Keys of an anomaly window.
+const ANOMALY_KEYS: [&str; 10] = [
+    "anomaly", "take", "step", "detector", "season", "over", "direction", "effect_min", "where", "by",
+];
+/// What a script can read of an anomaly window.
+pub const ASSESSMENT_FIELDS: [&str; 7] =
+    ["value", "score", "expected", "lower", "upper", "warm", "tier"];
 const DAY_S: i64 = 86_400;
 
 impl Definition {
@@ -374,17 +392,18 @@ impl Reader<'_> {
     fn window(&mut self, entry: &Entry) -> Option<WindowDefinition> {
         let what = format!("window {}", entry.name);
         let parts = self.note(entry.literal.map(&what))?;
+        if parts.iter().any(|part| part.name == "anomaly") {
+            return self.anomaly(entry, &what, parts);
+        }
         let mut known: Vec<&str> = Aggregate::NAMES.to_vec();
+        known.push("anomaly");
         known.extend(["q", "where", "over", "by"]);
         self.refuse_unknown(&what, parts, &known);
-        if ["filled", "key", "node", "nodes"].contains(&entry.name.as_str()) {
-            let message = format!("{what}: the name is taken, w.{} has a meaning of its own", entry.name);
-            self.complaints.push(Complaint::new(entry.position, message));
-        }
+        self.refuse_taken_name(entry, &what);
         let get = |name: &str| parts.iter().find(|part| part.name == name).map(|part| &part.literal);
         let mut aggregates = parts.iter().filter(|part| Aggregate::NAMES.contains(&part.name.as_str()));
         let (Some(aggregate_part), None) = (aggregates.next(), aggregates.next()) else {
-            let message = format!("{what} needs exactly one of {}", Aggregate::NAMES.join(", "));
+            let message = format!("{what} needs exactly one of {}, anomaly", Aggregate::NAMES.join(", "));
             self.complaints.push(Complaint::new(entry.position, message));
             return None;
         };
@@ -424,6 +443,136 @@ impl Reader<'_> {
             by,
             position: entry.position,
         })
+    }
+
+    fn refuse_taken_name(&mut self, entry: &Entry, what: &str) {
+        if ["filled", "key", "node", "nodes"].contains(&entry.name.as_str()) {
+            let message = format!("{what}: the name is taken, w.{} has a meaning of its own", entry.name);
+            self.complaints.push(Complaint::new(entry.position, message));
+        }
+    }
+
+    /// A window that says how unusual a series is.
+    fn anomaly(&mut self, entry: &Entry, what: &str, parts: &[Entry]) -> Option<WindowDefinition> {
+        self.refuse_unknown(what, parts, &ANOMALY_KEYS);
+        self.refuse_taken_name(entry, what);
+        let get = |name: &str| parts.iter().find(|part| part.name == name).map(|part| &part.literal);
+        let literal = get("anomaly").expect("the caller has seen it");
+        let text = self.note(literal.text(what))?;
+        let value = path::resolve(self.schema, text)
+            .map_err(|error| Complaint::new(literal.position, format!("{what}: {error}")));
+        let value = self.note(value)?;
+        let take = self.named(get("take"), &format!("{what}: take"), &Take::NAMES, Take::Last);
+        let named = format!("{what}: detector");
+        let detector = self.named(get("detector"), &named, &Kind::NAMES, Kind::Default);
+        let directions = [("both", Direction::Both), ("up", Direction::Up), ("down", Direction::Down)];
+        let direction =
+            self.named(get("direction"), &format!("{what}: direction"), &directions, Direction::Both);
+        let step_ms = self.span(get("step"), &format!("{what}: step"), "10s", Watched::STEP_MS, "1s to 5m");
+        let season_ms =
+            self.span(get("season"), &format!("{what}: season"), "1d", Watched::SEASON_MS, "1h to 7d");
+        let spans = (3_600_000, 366 * DAY_S * 1000);
+        let over_ms = self.span(get("over"), &format!("{what}: over"), "4w", spans, "1h to a year");
+        let effect_min = match get("effect_min") {
+            Some(literal) => self.note(literal.number("effect_min")),
+            None => Some(0.0),
+        };
+        let extractor = self.schema.kinds()[value.kind].numbers[0];
+        let watched = Watched {
+            take: take?,
+            step_ms: step_ms?,
+            detector: detector?,
+            season_ms: season_ms?,
+            direction: direction?,
+            effect_min: effect_min?,
+            heard_by: take?.heard_by(extractor),
+        };
+        self.check_watched(what, &watched, &value, parts, literal.position);
+        let aggregate = Aggregate::Anomaly(watched);
+        self.check_number(what, aggregate, &value, text, literal.position);
+        let filter = get("where").map_or(Vec::new(), |filter| self.conditions(what, value.kind, filter));
+        let by = get("by").map(|by| self.paths(by, &format!("{what}: by")));
+        let integers = value.field.ty != Type::F64 || value.field.is_repeated();
+        Some(WindowDefinition {
+            name: entry.name.clone(),
+            window: Window { aggregate, over_ms: over_ms?, integers },
+            value,
+            text: text.to_string(),
+            filter,
+            by,
+            position: entry.position,
+        })
+    }
+
+    fn check_watched(
+        &mut self,
+        what: &str,
+        watched: &Watched,
+        value: &FieldPath,
+        parts: &[Entry],
+        position: Position,
+    ) {
+        let position_of = |name: &str| {
+            parts.iter().find(|part| part.name == name).map_or(position, |part| part.literal.position)
+        };
+        if watched.step_ms % 1000 != 0 {
+            let message = format!("{what}: step is no whole number of seconds, expected 1s to 5m");
+            self.complaints.push(Complaint::new(position_of("step"), message));
+        }
+        if watched.effect_min < 0.0 || !watched.effect_min.is_finite() {
+            let message =
+                format!("{what}: effect_min is {}, expected 0 or more, in the unit of the series", watched.effect_min);
+            self.complaints.push(Complaint::new(position_of("effect_min"), message));
+        }
+        if watched.take == Take::TopShare && (value.field.ty != Type::Str || value.field.is_repeated()) {
+            let message = format!("{what}: top_share is of the text of an address, as message.meta.addr");
+            self.complaints.push(Complaint::new(position, message));
+        }
+    }
+
+    /// A word of a table; the error names the nearest ones.
+    fn named<T: Copy>(
+        &mut self,
+        literal: Option<&Literal>,
+        what: &str,
+        names: &[(&str, T)],
+        default: T,
+    ) -> Option<T> {
+        let Some(literal) = literal else { return Some(default) };
+        let text = self.note(literal.text(what))?;
+        let found = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let all: Vec<String> = names.iter().map(|(name, _)| name.to_string()).collect();
+            let nearest = nearest_names(all.iter().cloned(), text);
+            let expected = if nearest.is_empty() { all.join(", ") } else { nearest.join(", ") };
+            let message = format!("{what} is {text:?}, expected {expected}");
+            self.complaints.push(Complaint::new(literal.position, message));
+        }
+        found
+    }
+
+    /// A duration in milliseconds between two others.
+    fn span(
+        &mut self,
+        literal: Option<&Literal>,
+        what: &str,
+        default: &str,
+        (min_ms, max_ms): (i64, i64),
+        expected: &str,
+    ) -> Option<i64> {
+        let text = match literal {
+            Some(literal) => self.note(literal.text(what))?,
+            None => default,
+        };
+        let position = literal.map_or(Position::NONE, |literal| literal.position);
+        let parsed = parse_duration(text)
+            .map_err(|error| Complaint::new(position, format!("{what}: {error}")));
+        let span_ms = self.note(parsed)?.as_millis() as i64;
+        if (min_ms..=max_ms).contains(&span_ms) {
+            return Some(span_ms);
+        }
+        self.complaints.push(Complaint::new(position, format!("{what} is {text:?}, expected {expected}")));
+        None
     }
 
     fn aggregate(

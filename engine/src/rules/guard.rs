@@ -10,7 +10,8 @@ use rhai::{ASTFlags, Expr, FnCallExpr, Stmt};
 
 use super::literal::LiteralValue;
 use super::script::Function;
-use crate::windows::Reading;
+use crate::detectors::Assessment;
+use crate::windows::{Reading, Shown};
 
 /// The guard of one `check` under one set of parameters.
 #[derive(Debug, Clone)]
@@ -48,6 +49,7 @@ enum Step {
 enum Term {
     Constant(Known),
     Window(usize),
+    Part(Box<Term>, Part),
     Filled,
     Local(usize),
     Not(Box<Term>),
@@ -65,6 +67,45 @@ enum Known {
     Float(f64),
     Bool(bool),
     Unit,
+    /// What an anomaly window says, by its number.
+    Assessed(usize),
+}
+
+/// A field of what an anomaly window says. The sample itself may be a whole number or not: it is left to the script.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Score,
+    Expected,
+    Lower,
+    Upper,
+    Warm,
+    Tier,
+}
+
+impl Part {
+    fn named(name: &str) -> Option<Part> {
+        Some(match name {
+            "score" => Part::Score,
+            "expected" => Part::Expected,
+            "lower" => Part::Lower,
+            "upper" => Part::Upper,
+            "warm" => Part::Warm,
+            "tier" => Part::Tier,
+            _ => return None,
+        })
+    }
+
+    fn of(self, assessment: &Assessment) -> Known {
+        let known = |value: f64| if value.is_finite() { Known::Float(value) } else { Known::Unit };
+        match self {
+            Part::Score => Known::Float(assessment.score),
+            Part::Expected => known(assessment.expected),
+            Part::Lower => known(assessment.lower),
+            Part::Upper => known(assessment.upper),
+            Part::Warm => Known::Bool(assessment.warm),
+            Part::Tier => Known::Int(assessment.tier as i64),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +159,7 @@ impl Guard {
     }
 
     /// What the script would do for these readings.
-    pub fn outlook(&self, reading: &impl Fn(usize) -> Reading, filled: bool) -> Outlook {
+    pub fn outlook(&self, shown: &impl Fn(usize) -> Shown, filled: bool) -> Outlook {
         // Few rules have more than a handful of locals; a larger frame goes to the heap.
         let mut few = [Known::Unit; 8];
         let mut many;
@@ -128,7 +169,7 @@ impl Guard {
             many = vec![Known::Unit; self.locals];
             &mut many[..]
         };
-        let mut frame = Frame { reading, filled, locals };
+        let mut frame = Frame { shown, filled, locals };
         match frame.run(&self.body) {
             Flow::Through | Flow::Returned => Outlook::Quiet,
             Flow::Finding => Outlook::Finding,
@@ -194,7 +235,18 @@ impl Names<'_> {
             Expr::Variable(variable, _, _) => self.local(&variable.1).map_or(Term::Unknown, Term::Local),
             Expr::Dot(dot, _, _) => match (&dot.lhs, &dot.rhs) {
                 (Expr::Variable(variable, _, _), Expr::Property(property, _)) => {
-                    self.field(&variable.1, &property.2)
+                    match self.local(&variable.1) {
+                        Some(local) => part(Term::Local(local), &property.2),
+                        None => self.field(&variable.1, &property.2),
+                    }
+                }
+                (Expr::Variable(variable, _, _), Expr::Dot(inner, _, _)) => {
+                    match (&inner.lhs, &inner.rhs) {
+                        (Expr::Property(window, _), Expr::Property(property, _)) => {
+                            part(self.field(&variable.1, &window.2), &property.2)
+                        }
+                        _ => Term::Unknown,
+                    }
                 }
                 _ => Term::Unknown,
             },
@@ -249,6 +301,10 @@ impl Names<'_> {
     }
 }
 
+fn part(whole: Term, name: &str) -> Term {
+    Part::named(name).map_or(Term::Unknown, |part| Term::Part(Box::new(whole), part))
+}
+
 fn operator(name: &str) -> Option<Operator> {
     Some(match name {
         "+" => Operator::Add,
@@ -267,12 +323,12 @@ fn operator(name: &str) -> Option<Operator> {
 }
 
 struct Frame<'f, R> {
-    reading: &'f R,
+    shown: &'f R,
     filled: bool,
     locals: &'f mut [Known],
 }
 
-impl<R: Fn(usize) -> Reading> Frame<'_, R> {
+impl<R: Fn(usize) -> Shown> Frame<'_, R> {
     fn run(&mut self, steps: &[Step]) -> Flow {
         for step in steps {
             match step {
@@ -304,11 +360,19 @@ impl<R: Fn(usize) -> Reading> Frame<'_, R> {
     fn eval(&self, term: &Term) -> Option<Known> {
         match term {
             Term::Constant(value) => Some(*value),
-            Term::Window(window) => Some(match (self.reading)(*window) {
-                Reading::Nothing => Known::Unit,
-                Reading::Int(value) => Known::Int(value),
-                Reading::Float(value) => Known::Float(value),
+            Term::Window(window) => Some(match (self.shown)(*window) {
+                Shown::Number(Reading::Nothing) => Known::Unit,
+                Shown::Number(Reading::Int(value)) => Known::Int(value),
+                Shown::Number(Reading::Float(value)) => Known::Float(value),
+                Shown::Assessed(_) => Known::Assessed(*window),
             }),
+            Term::Part(whole, part) => match self.eval(whole)? {
+                Known::Assessed(window) => match (self.shown)(window) {
+                    Shown::Assessed(assessment) => Some(part.of(&assessment)),
+                    Shown::Number(_) => None,
+                },
+                _ => None,
+            },
             Term::Filled => Some(Known::Bool(self.filled)),
             Term::Local(local) => Some(self.locals[*local]),
             Term::Not(term) => match self.eval(term)? {
@@ -346,6 +410,7 @@ fn binary(operator: Operator, left: Known, right: Known) -> Option<Known> {
         (Known::Int(left), Known::Float(right)) => floats(operator, left as f64, right),
         (Known::Float(left), Known::Int(right)) => floats(operator, left, right as f64),
         (Known::Float(left), Known::Float(right)) => floats(operator, left, right),
+        (Known::Assessed(_), Known::Assessed(_)) => None,
         // Values of different types are unequal and neither is less; arithmetic with them is an error.
         (Known::Unit, Known::Unit) | (Known::Bool(_), Known::Bool(_)) => match operator {
             Operator::Equal => Some(Known::Bool(left == right)),
@@ -432,7 +497,7 @@ mod tests {
         ];
         let windows: Vec<String> = WINDOWS.iter().map(|name| name.to_string()).collect();
         let guard = Guard::new(script.check.as_ref().unwrap(), &windows, &params);
-        let outlook = guard.outlook(&|window| readings[window], filled);
+        let outlook = guard.outlook(&|window| Shown::Number(readings[window]), filled);
 
         let mut w = rhai::Map::new();
         for (name, reading) in WINDOWS.iter().zip(readings) {

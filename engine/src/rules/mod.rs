@@ -22,10 +22,10 @@ pub mod plain;
 pub mod script;
 mod siblings;
 
-use definition::{Definition, Scope};
+use definition::{ASSESSMENT_FIELDS, Definition, Scope, WindowDefinition};
 use header::Header;
 use literal::{Complaint, LiteralValue};
-use script::{Function, Sandbox, Script};
+use script::{FieldRead, Function, Sandbox, Script};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -227,6 +227,7 @@ impl Rule {
             if let ("key", Some(part)) = (read.path[0].as_str(), read.path.get(1)) {
                 complaints.extend(unknown_name("w.key", &self.key_names, part, read.position));
             }
+            complaints.extend(self.unknown_part(read));
         }
         let names: Vec<String> = self.definition.params.iter().map(|param| param.name.clone()).collect();
         for read in check.reads_of(1) {
@@ -240,6 +241,19 @@ impl Rule {
                 }
             }
         }
+    }
+
+    /// A misspelt field of what an anomaly window says.
+    fn unknown_part(&self, read: &FieldRead) -> Option<Complaint> {
+        let [window, part, ..] = read.path.as_slice() else { return None };
+        let of_window = |known: &&WindowDefinition| known.name == *window;
+        self.definition.windows.iter().find(of_window)?.window.watched()?;
+        if self.definition.scope == Scope::Fleet {
+            // It is a list.
+            return None;
+        }
+        let fields = ASSESSMENT_FIELDS.map(String::from);
+        unknown_name(&format!("w.{window}"), &fields, part, read.position)
     }
 
     fn check_event_reads(&self, schema: &Schema, on_event: &Function, complaints: &mut Vec<Complaint>) {

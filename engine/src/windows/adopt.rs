@@ -51,6 +51,7 @@ impl Table {
         self.every_max_ms = def.every_max_ms;
         self.peer_part = def.peer_part;
         self.key_parts = def.key_names.len();
+        self.note_closes_at();
         self.index_rows();
         while self.rows.len() - self.free.len() > self.keys_max {
             self.evict_stalest();
@@ -175,6 +176,7 @@ impl Body {
             Body::Sketch(samples) => samples.is_sound(),
             Body::Distinct(distinct) => distinct.is_sound(),
             Body::Newest(_) => true,
+            Body::Watch(watch) => watch.is_sound(),
         }
     }
 }

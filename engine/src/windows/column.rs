@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::distinct::Distinct;
 use super::quantile::Sketch;
 use super::samples::{Count, Extent, Samples, Slot, Spread, Sum};
+use super::steps::Steps;
+use super::watch::Watch;
 use super::{Aggregate, Reading, Window};
 use crate::time::Timestamp;
 
@@ -36,6 +38,8 @@ pub struct Column {
     pub(super) groups: Groups,
     #[serde(skip)]
     pub(super) sketches: usize,
+    /// Of an anomaly window.
+    pub(super) steps: Steps,
     /// Samples before that were not seen: the window was made later than its node.
     pub since: Timestamp,
 }
@@ -65,6 +69,7 @@ pub(super) enum Body {
     Growth { previous: f64, samples: Samples<Sum> },
     Distinct(Distinct),
     Newest(f64),
+    Watch(Box<Watch>),
 }
 
 /// What a sample did to its cell.
@@ -99,14 +104,18 @@ impl Column {
             listed: Vec::new(),
             groups,
             sketches: 0,
+            steps: Steps::default(),
             since: Timestamp::MIN,
         }
     }
 
     /// Takes one sample; `hash` stands for the value where different ones are counted.
     pub fn push(&mut self, row: RowId, at: Timestamp, value: f64, hash: u64) -> Pushed {
-        let (id, is_new) = self.cell_for(row, at);
         let window = self.window;
+        if let Aggregate::Anomaly(watched) = window.aggregate {
+            return self.push_watched(watched, row, at, value, hash);
+        }
+        let (id, is_new) = self.cell_for(row, at);
         let cell = &mut self.cells[id];
         cell.last_at = at;
         let was_sketch = matches!(&cell.body, Body::Distinct(distinct) if distinct.is_sketch());
@@ -124,6 +133,7 @@ impl Column {
             }
             Body::Distinct(distinct) => distinct.push(&window, at, hash),
             Body::Newest(newest) => *newest = value,
+            Body::Watch(_) => {}
         }
         if !was_sketch && matches!(&cell.body, Body::Distinct(distinct) if distinct.is_sketch()) {
             self.sketches += 1;
@@ -159,6 +169,8 @@ impl Column {
             Body::Newest(_) => {
                 Some(cell.last_at.plus_ms(window.over_ms + 1)).filter(|leaves_at| *leaves_at > now)
             }
+            // Its steps end by the column's clock.
+            Body::Watch(_) => None,
         };
         match next {
             Some(leaves_at) => {
@@ -213,7 +225,9 @@ impl Column {
     pub fn reading(&self, row: RowId, now: Timestamp) -> Reading {
         match self.cell(row) {
             None => self.window.aggregate.of_nothing(),
-            Some(id) if self.window.aggregate == Aggregate::Age => self.read_cell(id, now),
+            Some(id) if matches!(self.window.aggregate, Aggregate::Age | Aggregate::Anomaly(_)) => {
+                self.read_cell(id, now)
+            }
             Some(id) => self.cells[id].reading,
         }
     }
@@ -263,6 +277,7 @@ impl Column {
                 Reading::Float(now.ms_since(cell.last_at).max(0) as f64 / 1000.0)
             }
             Body::Newest(value) => number(Some(*value)),
+            Body::Watch(watch) => number(watch.assessment().map(|assessment| assessment.value)),
         }
     }
 
@@ -273,7 +288,7 @@ impl Column {
         }
     }
 
-    fn cell_for(&mut self, row: RowId, at: Timestamp) -> (usize, bool) {
+    pub(super) fn cell_for(&mut self, row: RowId, at: Timestamp) -> (usize, bool) {
         if let Some(id) = self.cell(row) {
             return (id, false);
         }
@@ -303,7 +318,7 @@ impl Column {
         (id, true)
     }
 
-    fn list_change(&mut self, id: usize) {
+    pub(super) fn list_change(&mut self, id: usize) {
         let row = self.cells[id].row;
         let listed = &mut self.listed[row as usize];
         let mut missing = self.groups & !*listed;
@@ -364,6 +379,7 @@ impl Body {
             }
             Aggregate::Distinct => Body::Distinct(Distinct::default()),
             Aggregate::Last | Aggregate::Age => Body::Newest(0.0),
+            Aggregate::Anomaly(_) => Body::Watch(Box::default()),
         }
     }
 }

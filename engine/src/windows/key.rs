@@ -87,8 +87,18 @@ pub fn hash_of_value(value: Value, event: &[u8]) -> u64 {
         Value::Bool(value) => hasher.write_u64(u64::from(value)),
         value @ Value::Bytes { .. } => hasher.write(value.bytes(event)),
     }
-    // The sketch wants every bit mixed; foldhash's fast variant leaves the low ones weak (splitmix64 finaliser).
-    let mut z = hasher.finish();
+    mixed(hasher.finish())
+}
+
+/// Hash of bytes in parts.
+pub fn hash_of_bytes(parts: &[&[u8]]) -> u64 {
+    let mut hasher = hasher();
+    parts.iter().for_each(|part| hasher.write(part));
+    mixed(hasher.finish())
+}
+
+/// The sketch wants every bit mixed; foldhash's fast variant leaves the low ones weak (splitmix64 finaliser).
+fn mixed(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

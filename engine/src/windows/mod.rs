@@ -11,14 +11,19 @@ pub mod adopt;
 pub mod column;
 pub mod distinct;
 pub mod key;
+pub mod netgroup;
 pub mod quantile;
 pub mod samples;
 pub mod series;
+pub mod steps;
 pub mod table;
+pub mod watch;
 
 use serde::{Deserialize, Serialize};
 
+use crate::detectors::Assessment;
 use crate::time::Timestamp;
+use watch::Watched;
 
 /// What a window says about its samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -51,6 +56,8 @@ pub enum Aggregate {
     Distinct,
     /// Seconds since the newest sample.
     Age,
+    /// How unusual a series is: no number but an assessment. Rules ask for it in a form of its own.
+    Anomaly(Watched),
 }
 
 impl Aggregate {
@@ -98,25 +105,39 @@ impl Aggregate {
             Aggregate::Stddev => "stddev",
             Aggregate::Distinct => "distinct",
             Aggregate::Age => "age",
+            Aggregate::Anomaly(_) => "anomaly",
         }
     }
 
     /// True if the aggregate takes the value of a field, not only that the event happened.
     pub fn needs_number(self) -> bool {
-        !matches!(self, Aggregate::Count | Aggregate::Distinct | Aggregate::Age)
+        match self {
+            Aggregate::Count | Aggregate::Distinct | Aggregate::Age => false,
+            Aggregate::Anomaly(watched) => watched.take.needs_number(),
+            _ => true,
+        }
     }
 
     /// True if a window keeps the values themselves, or the newest, the mean or the quantiles of each slot.
     pub fn keeps_values(self) -> bool {
-        self.needs_number() && !matches!(self, Aggregate::Last | Aggregate::Increase | Aggregate::Rate)
+        let keeps_none = matches!(
+            self,
+            Aggregate::Last | Aggregate::Increase | Aggregate::Rate | Aggregate::Anomaly(_)
+        );
+        self.needs_number() && !keeps_none
     }
 
     /// True if the aggregate of whole numbers is a whole number.
     pub fn keeps_integers(self) -> bool {
-        !matches!(
-            self,
-            Aggregate::Mean | Aggregate::Rate | Aggregate::Quantile(_) | Aggregate::Stddev | Aggregate::Age
-        )
+        match self {
+            Aggregate::Mean
+            | Aggregate::Rate
+            | Aggregate::Quantile(_)
+            | Aggregate::Stddev
+            | Aggregate::Age => false,
+            Aggregate::Anomaly(watched) => watched.take.keeps_integers(),
+            _ => true,
+        }
     }
 
     /// What the window of a key without samples says.
@@ -165,7 +186,7 @@ impl Window {
     }
 
     /// A number as the script sees it.
-    fn reading(&self, value: f64) -> Reading {
+    pub fn reading(&self, value: f64) -> Reading {
         // Beyond 2^53 a float no longer holds every integer, so none is claimed.
         if self.integers && self.aggregate.keeps_integers() && value.abs() < 9_007_199_254_740_992.0 {
             Reading::Int(value as i64)
@@ -194,6 +215,25 @@ impl Reading {
             Reading::Nothing => None,
             Reading::Int(value) => Some(value as f64),
             Reading::Float(value) => Some(value).filter(|value| value.is_finite()),
+        }
+    }
+}
+
+/// What a rule is shown of a window for one key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Shown {
+    /// A number, or nothing.
+    Number(Reading),
+    /// Of an anomaly window: what was said of its newest step.
+    Assessed(Assessment),
+}
+
+impl Shown {
+    /// The number, or the sample that was judged.
+    pub fn reading(self) -> Reading {
+        match self {
+            Shown::Number(reading) => reading,
+            Shown::Assessed(assessment) => Reading::Float(assessment.value),
         }
     }
 }

@@ -38,6 +38,8 @@ impl Column {
             // Time alone makes it grow.
             Body::Newest(_) if window.aggregate == Aggregate::Age => vec![(cell.last_at, 0.0)],
             Body::Newest(_) | Body::Distinct(_) => Series::new(),
+            // Samples after each other, and none of them a total of those before.
+            Body::Watch(watch) => return watch.points().collect(),
         };
         let is_total = matches!(cell.body, Body::Count(_) | Body::Sum(_) | Body::Growth { .. });
         if is_total && !is_whole && is_steady(&series, now.plus_ms(-window.over_ms / 2)) {
@@ -60,7 +62,11 @@ impl Column {
             Body::Extent(samples) => each(samples, window, now, |slot| slot.ends.map(|(_, last)| last)),
             Body::Spread(samples) => each(samples, window, now, |slot| slot.mean()),
             Body::Sketch(samples) => each(samples, window, now, |slot| slot.quantile(0.5).map(whole)),
-            Body::Count(_) | Body::Growth { .. } | Body::Distinct(_) | Body::Newest(_) => Series::new(),
+            Body::Count(_)
+            | Body::Growth { .. }
+            | Body::Distinct(_)
+            | Body::Newest(_)
+            | Body::Watch(_) => Series::new(),
         })
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::column::{Column, Expired, Groups, RowId};
 use super::key::{Key, hash_of_key, hash_of_row};
+use super::steps::Hearing;
 use super::{Reading, Window};
 use crate::project::plan::Slot;
 use crate::project::walk::Value;
@@ -47,6 +48,9 @@ pub struct Table {
     /// Entries in `wakes`.
     #[serde(skip)]
     pub(super) wakes_count: usize,
+    /// When the next step of an anomaly window ends.
+    #[serde(skip)]
+    pub(super) closes_at: Timestamp,
     /// Rows to be given up, in order of time.
     pub(super) leaving: BTreeMap<Timestamp, Vec<(RowId, Leaving)>>,
     #[serde(skip)]
@@ -99,6 +103,7 @@ impl Table {
             columns: def.columns.iter().map(|(window, groups)| Column::new(*window, *groups)).collect(),
             wakes: BTreeMap::new(),
             wakes_count: 0,
+            closes_at: Timestamp::MAX,
             leaving: BTreeMap::new(),
             keys_max: def.keys_max,
             every_max_ms: def.every_max_ms,
@@ -227,6 +232,15 @@ impl Table {
             self.evicted += 1;
             self.give_up(stalest);
         }
+        if self.columns[column].is_watch() {
+            self.closes_at = self.closes_at.min(self.columns[column].closes_at());
+            if let Some(stalest) = self.columns[column].detector_to_give_up(row) {
+                // Only the detector goes: other windows have room for more keys.
+                self.evicted += 1;
+                self.columns[column].remove(stalest);
+                self.release(stalest, at);
+            }
+        }
     }
 
     /// A script keeps state for the row: it stays until the connection closes or the cap takes it.
@@ -236,7 +250,34 @@ impl Table {
 
     /// True if time alone changes nothing: no sample is left to leave its span, no row to go.
     pub fn is_idle(&self) -> bool {
-        self.wakes.is_empty() && self.leaving.is_empty()
+        self.wakes.is_empty() && self.leaving.is_empty() && self.closes_at == Timestamp::MAX
+    }
+
+    /// When the next step of an anomaly window ends; [`Timestamp::MAX`] if none is under way.
+    pub fn closes_at(&self) -> Timestamp {
+        self.closes_at
+    }
+
+    /// Ends the steps whose time has come. To be called at [`Table::closes_at`], before samples of later steps come.
+    pub fn close_steps(&mut self, now: Timestamp, hearing: &Hearing) {
+        for column in 0..self.columns.len() {
+            if self.columns[column].closes_at() <= now {
+                for row in self.columns[column].close_step(hearing) {
+                    self.release(row, now);
+                }
+            }
+        }
+        self.note_closes_at();
+    }
+
+    pub(super) fn note_closes_at(&mut self) {
+        let steps = self.columns.iter().map(Column::closes_at);
+        self.closes_at = steps.min().unwrap_or(Timestamp::MAX);
+    }
+
+    /// The node has restarted, which explains what its anomaly windows see for a while.
+    pub fn mask(&mut self, at: Timestamp) {
+        self.columns.iter_mut().for_each(|column| column.mask(at));
     }
 
     /// Lets samples leave their spans up to `now`.
