@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 use crate::timeline::Change;
 
 /// First bytes of a snapshot: name and version of the format.
-const MAGIC: [u8; 8] = *b"tocsnap\x02";
+const MAGIC: [u8; 8] = *b"tocsnap\x03";
 
 /// A snapshot cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -162,7 +162,7 @@ pub enum Operand {
     Text(String),
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "severity",
     "status",
     "by",
@@ -176,6 +176,8 @@ const KEYS: [&str; 13] = [
     "windows",
     "on",
     "state",
+    // Gone before a definition is read; see `series`.
+    "for_each",
 ];
 const DAY_S: i64 = 86_400;
 
