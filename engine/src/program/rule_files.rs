@@ -116,7 +116,7 @@ impl LoadedRules {
             }
             return;
         }
-        if list.known.is_empty() && list.errors.is_empty() {
+        if list.is_empty {
             let message = format!("there are no series, expected a {} beside the rule", series_file::FILE);
             self.errors.push(RuleError { path: path.to_string(), place: None, message });
         }
@@ -367,7 +367,7 @@ mod tests {
         let check = |from: &str, to: &str, words: &[&str]| {
             check_errors(&load(&LIST.replacen(from, to, 1), GENERIC, ""), &[words]);
         };
-        check("by =", "why2 =", &["series.toml:6:1: series bytes has no key \"why2\"", "why"]);
+        check("by =", "why2 =", &["series.toml:6:1: series bytes: there is no key \"why2\"", "why"]);
         check("why = \"a flood\"", "why = \"\"", &["series.toml:1", "bytes", "no why"]);
         check("over = \"10m\"", "over = \"soon\"", &["series.toml:5", "bytes", "soon"]);
         check("\"bytes\"", "\"two words\"", &["series.toml:2", "two words", "letters"]);

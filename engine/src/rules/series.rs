@@ -59,6 +59,8 @@ pub struct SeriesList {
     pub known: Vec<String>,
     /// What is wrong.
     pub errors: Vec<RuleError>,
+    /// Nobody wrote of any.
+    pub is_empty: bool,
 }
 
 impl Written {
@@ -148,10 +150,9 @@ impl Written {
     fn of_series(&self, complaint: Complaint) -> Complaint {
         let of_window = format!("window {}", self.name);
         let message = complaint.message.strip_prefix(&of_window).unwrap_or(&complaint.message);
-        let message = message.trim_start_matches([':', ' ']);
+        let message = message.trim_start_matches([':', ' ']).replacen("has no key", "there is no key", 1);
         let is_unknown = |entry: &&Entry| {
-            entry.position == complaint.position
-                && message.starts_with(&format!("has no key {:?}", entry.name))
+            entry.position == complaint.position && message.starts_with(&format!("there is no key {:?}", entry.name))
         };
         let own = self.entries.iter().find(is_unknown).and_then(|entry| {
             nearest_names(KEYS.iter().map(ToString::to_string), &entry.name).into_iter().next()
@@ -180,7 +181,8 @@ impl Written {
 impl SeriesList {
     /// Merges lists with what the configuration says: a new name adds a series, a known one changes the keys given.
     pub fn new(schema: &Schema, lists: Vec<Written>, changes: &[Written]) -> SeriesList {
-        let mut list = SeriesList::default();
+        let is_empty = lists.is_empty() && changes.is_empty();
+        let mut list = SeriesList { is_empty, ..SeriesList::default() };
         let mut all: Vec<Written> = Vec::new();
         for written in lists {
             list.add(written, &mut all);
