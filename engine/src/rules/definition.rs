@@ -173,7 +173,7 @@ pub enum Operand {
     Text(String),
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "severity",
     "status",
     "by",
@@ -187,6 +187,8 @@ const KEYS: [&str; 13] = [
     "windows",
     "on",
     "state",
+    // Gone before a definition is read; see `series`.
+    "for_each",
 ];
 /// Keys of an anomaly window.
 const ANOMALY_KEYS: [&str; 10] =
