@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use rhai::Position;
 use tocsin_engine::engine::Library;
 use tocsin_engine::plan::Plan;
-use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_engine::rules::file::RuleFile;
+use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_engine::rules::script::Sandbox;
 use tocsin_engine::rules::series::SeriesList;
 use tocsin_engine::rules::{Override, Rule, RuleError, apply_overrides, rule_name};
@@ -126,7 +126,8 @@ impl LoadedRules {
         // Those of broken series too: they may be named.
         let names: Vec<String> = list.known.iter().map(|series| format!("{name}_{series}")).collect();
         let is_free: Vec<bool> = names.iter().map(|rule| self.know(rule.clone(), path)).collect();
-        let is_taken = |rule: &Rule| names.iter().zip(&is_free).any(|(name, free)| *name == rule.name && !free);
+        let is_taken =
+            |rule: &Rule| names.iter().zip(&is_free).any(|(name, free)| *name == rule.name && !free);
         self.rules.extend(rules.into_iter().filter(|rule| !is_taken(rule)));
     }
 
@@ -336,7 +337,10 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(text("much_bytes", "series"), "bytes");
-        assert_eq!((text("much_bytes", "unit"), text("much_blocks", "unit")), ("bytes".into(), String::new()));
+        assert_eq!(
+            (text("much_bytes", "unit"), text("much_blocks", "unit")),
+            ("bytes".into(), String::new())
+        );
     }
 
     #[test]
@@ -389,13 +393,18 @@ mod tests {
         check("for_each: \"series\"", "for_each: \"node\"", &["much.rhai:4", "series"]);
         check("x: \"series\"", "x: #{ count: \"message\", over: \"1m\" }", &["much.rhai", "for_each"]);
         check("params: #{ max: 5 }", "params: #{ max: 5, unit: 1 }", &["much.rhai:4", "unit"]);
-        check("severity: \"warning\"", "severity: \"warning\", by: [\"message.peer_id\"]", &["much.rhai:4", "by"]);
+        check(
+            "severity: \"warning\"",
+            "severity: \"warning\", by: [\"message.peer_id\"]",
+            &["much.rhai:4", "by"],
+        );
         check("severity: \"warning\"", "severity: \"bad\"", &["much.rhai:4", "bad"]);
         // A window that not every series can go with.
         let loaded = load(LIST, &GENERIC.replace("by: []", "where: #{ inbound: true }"), "");
         check_errors(&loaded, &[]);
         let of_peers = "all: #{ count: \"connection.inbound\", over: \"1m\" }";
-        let loaded = load(LIST, &GENERIC.replace("all: #{ count: \"message\", over: \"1m\", by: [] }", of_peers), "");
+        let loaded =
+            load(LIST, &GENERIC.replace("all: #{ count: \"message\", over: \"1m\", by: [] }", of_peers), "");
         check_errors(&loaded, &[&["rules/series.toml:1", "bytes", "much.rhai", "command"]]);
         assert_eq!(names(&loaded), ["much_blocks"]);
     }
@@ -429,7 +438,11 @@ mod tests {
             &["much_bytes", "much_blocks"],
             &[&["tocsin.toml:1", "byts", "bytes"]],
         );
-        check(&format!("{more}{more}"), &["much_bytes", "much_blocks", "much_pings"], &[&["tocsin.toml:6", "twice"]]);
+        check(
+            &format!("{more}{more}"),
+            &["much_bytes", "much_blocks", "much_pings"],
+            &[&["tocsin.toml:6", "twice"]],
+        );
         // What is off in the list can be switched on.
         let list = LIST.replace("name = \"blocks\"", "name = \"blocks\"\noff = true");
         assert_eq!(names(&load(&list, GENERIC, "")), ["much_bytes"]);
@@ -457,7 +470,13 @@ mod tests {
     #[test]
     fn many_series_load_in_no_time() {
         let list: String = (0..200)
-            .map(|number| LIST.replace("bytes\"\n", &format!("bytes{number}\"\n")).split("\n\n").next().map(|one| format!("{one}\n")).expect("one"))
+            .map(|number| {
+                LIST.replace("bytes\"\n", &format!("bytes{number}\"\n"))
+                    .split("\n\n")
+                    .next()
+                    .map(|one| format!("{one}\n"))
+                    .expect("one")
+            })
             .collect();
         let loaded = load(&list, GENERIC, "");
         assert_eq!((loaded.rules.len(), loaded.errors.len()), (200, 0));

@@ -7,9 +7,9 @@ use std::slice;
 use anyhow::{Context, bail};
 use serde::{Deserialize, de};
 use tocsin_engine::engine::{Engine, Input, Problem};
-use tocsin_engine::rules::{Override, RuleError};
 use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_engine::rules::rule_name;
+use tocsin_engine::rules::{Override, RuleError};
 use tocsin_engine::time::Timestamp;
 
 use super::expectation::{ExpectedAlert, compare, episodes, offset_ms};
@@ -90,12 +90,7 @@ impl RuleTest {
 }
 
 /// Runs a case of a rule's test. Returns a sentence for each difference.
-pub fn run_case(
-    rule: &Path,
-    rules: &[PathBuf],
-    test: &RuleTest,
-    case: &Case,
-) -> anyhow::Result<Vec<String>> {
+pub fn run_case(rule: &Path, rules: &[PathBuf], test: &RuleTest, case: &Case) -> anyhow::Result<Vec<String>> {
     let name = rule_name(&rule.display().to_string());
     let loaded = load(rule, rules, test);
     if let Some(error) = error_of(&loaded, rule, &name) {

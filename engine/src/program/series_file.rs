@@ -98,7 +98,8 @@ impl Source<'_> {
     fn literal(&self, value: &Spanned<DeValue>) -> Result<Literal, Complaint> {
         let position = self.position(value.span().start);
         let wrong = |found: &str| {
-            let message = format!("{found} stands here, expected a number, a text, true, false, [..] or a table");
+            let message =
+                format!("{found} stands here, expected a number, a text, true, false, [..] or a table");
             Complaint::new(position, message)
         };
         let value = match value.get_ref() {

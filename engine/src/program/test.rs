@@ -53,9 +53,7 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<Ended> {
 }
 
 fn is_test(path: &Path) -> bool {
-    is_rule(path)
-        || rule_test::rule_path(path).is_some()
-        || incident::is_expectation(path)
+    is_rule(path) || rule_test::rule_path(path).is_some() || incident::is_expectation(path)
 }
 
 fn run_rule_test(rule: &Path, test: &Path, rules: &[PathBuf], report: &mut Report) {

@@ -16,6 +16,8 @@ use crate::stored::checksum;
 
 /// What a window says that stands for each series, and what `for_each` says.
 const SERIES: &str = "series";
+/// Parameters that each series gives.
+const GIVEN: [&str; 3] = [SERIES, "unit", "effect_min"];
 /// Keys of a series besides those of its window.
 const KEYS: [&str; 4] = ["name", "why", "off", "by"];
 /// Length of a name: rule and series together are a label.
@@ -129,7 +131,8 @@ impl Written {
             let message = "there is no why, expected a sentence with the reason and its source";
             complaints.push(Complaint::new(self.position, message));
         }
-        let parts = self.entries.iter().filter(|entry| !KEYS.contains(&entry.name.as_str())).cloned().collect();
+        let parts =
+            self.entries.iter().filter(|entry| !KEYS.contains(&entry.name.as_str())).cloned().collect();
         let window = Literal { value: LiteralValue::Map(parts), position: self.position };
         let by = get("by").map(|entry| entry.literal.clone());
         let unit = match Definition::read(schema, &self.probe(&window, by.as_ref())) {
@@ -152,7 +155,8 @@ impl Written {
         let message = complaint.message.strip_prefix(&of_window).unwrap_or(&complaint.message);
         let message = message.trim_start_matches([':', ' ']).replacen("has no key", "there is no key", 1);
         let is_unknown = |entry: &&Entry| {
-            entry.position == complaint.position && message.starts_with(&format!("there is no key {:?}", entry.name))
+            entry.position == complaint.position
+                && message.starts_with(&format!("there is no key {:?}", entry.name))
         };
         let own = self.entries.iter().find(is_unknown).and_then(|entry| {
             nearest_names(KEYS.iter().map(ToString::to_string), &entry.name).into_iter().next()
@@ -233,6 +237,16 @@ fn twice(written: &Written, known: &Written) -> RuleError {
     written.wrong(&complaint)
 }
 
+impl Series {
+    /// The least departure that matters, in the unit of the series; 0 if it does not say.
+    fn effect_min(&self, at: Position) -> Literal {
+        let said = self.window.map("window").ok().and_then(|entries| {
+            entries.iter().find(|entry| entry.name == "effect_min").map(|entry| entry.literal.value.clone())
+        });
+        Literal { value: said.unwrap_or(LiteralValue::Int(0)), position: at }
+    }
+}
+
 impl RuleFile {
     /// True if the file is a generic one: a rule for each series.
     pub fn is_for_each_series(&self) -> bool {
@@ -290,7 +304,7 @@ impl RuleFile {
             complaints.push(Complaint::new(self.literal.position, message));
         }
         let params = self.entry("params").and_then(|params| params.literal.map("params").ok());
-        for param in params.unwrap_or_default().iter().filter(|param| [SERIES, "unit"].contains(&&*param.name)) {
+        for param in params.unwrap_or_default().iter().filter(|param| GIVEN.contains(&&*param.name)) {
             let message = format!("param {} is given by each series, expected another name", param.name);
             complaints.push(Complaint::new(param.position, message));
         }
@@ -323,16 +337,18 @@ impl RuleFile {
         let at = self.literal.position;
         entries.extend(series.by.as_ref().map(|by| entry("by", placed(by, at))));
         let text = |text: &str| Literal { value: LiteralValue::Text(text.to_string()), position: at };
-        let given = [entry(SERIES, text(&series.name)), entry("unit", text(&series.unit))];
+        let given = [
+            entry(SERIES, text(&series.name)),
+            entry("unit", text(&series.unit)),
+            entry("effect_min", series.effect_min(at)),
+        ];
         match entries.iter_mut().find(|entry| entry.name == "params") {
             Some(Entry { literal: Literal { value: LiteralValue::Map(params), .. }, .. }) => {
                 params.extend(given);
             }
             Some(_) => {}
-            None => entries.push(entry(
-                "params",
-                Literal { value: LiteralValue::Map(given.to_vec()), position: at },
-            )),
+            None => entries
+                .push(entry("params", Literal { value: LiteralValue::Map(given.to_vec()), position: at })),
         }
         Literal { value: LiteralValue::Map(entries), position: at }
     }
