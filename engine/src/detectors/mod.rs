@@ -16,6 +16,7 @@ pub mod cold;
 pub mod cusum;
 pub mod default;
 pub mod flat_line;
+pub mod fleet;
 pub mod gate;
 pub mod holt_winters;
 pub mod level;

@@ -8,14 +8,15 @@ use tocsin_proto::schema::Schema;
 use super::evidence::Quantity;
 use crate::alerts::Timing;
 use crate::plan::{Plan, RuleId};
-use crate::rules::guard::Guard;
 use crate::rules::definition::WindowDefinition;
+use crate::rules::guard::Guard;
 use crate::rules::literal::{Complaint, LiteralValue};
 use crate::rules::plain::check_plain;
 use crate::rules::script::{STATE_MAX, Sandbox, dynamic_of, size_of};
 use crate::rules::{Finding, Rule, RuleError};
-use crate::windows::{Reading, Shown};
 use crate::windows::key::{Key, KeyPart};
+use crate::windows::watch::Assessed;
+use crate::windows::{Reading, Shown};
 
 /// Rules ready to run.
 #[derive(Debug)]
@@ -192,12 +193,12 @@ impl Library {
 }
 
 fn dynamic_of_shown(window: &WindowDefinition, shown: Shown) -> Dynamic {
-    let assessment = match shown {
+    let Assessed { assessment, reported_s } = match shown {
         Shown::Number(reading) => return dynamic_of_reading(reading),
-        Shown::Assessed(assessment) => assessment,
+        Shown::Assessed(assessed) => assessed,
     };
     let known = |value: f64| if value.is_finite() { value.into() } else { Dynamic::UNIT };
-    let fields: [(&str, Dynamic); 7] = [
+    let fields: [(&str, Dynamic); 8] = [
         ("value", dynamic_of_reading(window.window.reading(assessment.value))),
         ("score", assessment.score.into()),
         ("expected", known(assessment.expected)),
@@ -205,6 +206,7 @@ fn dynamic_of_shown(window: &WindowDefinition, shown: Shown) -> Dynamic {
         ("upper", known(assessment.upper)),
         ("warm", assessment.warm.into()),
         ("tier", (assessment.tier as i64).into()),
+        ("reported_s", reported_s.map_or(Dynamic::UNIT, Dynamic::from)),
     ];
     fields.into_iter().map(|(name, value)| (name.into(), value)).collect::<Map>().into()
 }

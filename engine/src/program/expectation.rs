@@ -29,6 +29,41 @@ pub struct ExpectedAlert {
     pub within: String,
 }
 
+/// Alerts that may fire and need not, as a test file writes them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowedAlert {
+    /// The rule; `*` at its end stands for anything.
+    pub rule: String,
+    /// The node, if there is more than one.
+    pub node: Option<String>,
+    /// It may not fire before; the start of the recording, if left out.
+    pub from: Option<String>,
+    /// It may not fire after; the end of the recording, if left out.
+    pub until: Option<String>,
+}
+
+impl AllowedAlert {
+    /// What is wrong with it.
+    pub fn complaint(&self) -> Option<String> {
+        let offsets = [&self.from, &self.until].into_iter().flatten();
+        offsets.map(|text| offset_ms(text)).find_map(Result::err)
+    }
+
+    fn allows(&self, episode: &Episode, start: Timestamp) -> bool {
+        let is_rule = match self.rule.strip_suffix('*') {
+            Some(beginning) => episode.rule.starts_with(beginning),
+            None => episode.rule == self.rule,
+        };
+        let fired_ms = episode.fired_at.ms_since(start);
+        let offset = |text: &Option<String>| text.as_deref().map(offset_ms).transpose().ok().flatten();
+        is_rule
+            && self.node.as_ref().is_none_or(|node| *node == episode.node)
+            && offset(&self.from).is_none_or(|from_ms| fired_ms >= from_ms)
+            && offset(&self.until).is_none_or(|until_ms| fired_ms <= until_ms)
+    }
+}
+
 fn default_within() -> String {
     "5s".to_string()
 }
@@ -75,9 +110,10 @@ pub fn episodes(changes: &[Change]) -> Vec<Episode> {
 }
 
 /// Compares what happened with what was expected. Returns a sentence for each difference: an alert that is missing,
-/// early, late or was not expected.
+/// early, late or neither expected nor allowed.
 pub fn compare(
     expected: &[ExpectedAlert],
+    allowed: &[AllowedAlert],
     own_rule: &str,
     start: Timestamp,
     found: &[Episode],
@@ -107,6 +143,7 @@ pub fn compare(
             }
         }
     }
+    left.retain(|episode| !allowed.iter().any(|allowed| allowed.allows(episode, start)));
     for episode in left {
         let after_s = episode.fired_at.ms_since(start) as f64 / 1000.0;
         differences.push(format!(

@@ -16,6 +16,7 @@ mod repeat;
 mod replay;
 mod rule_files;
 mod rule_test;
+mod series_file;
 mod silence;
 mod synthesis;
 mod table;

@@ -13,6 +13,7 @@ use super::input::Recordings;
 use super::output::{Style, bytes, grouped};
 use super::progress::Progress;
 use super::rule_files::{self, parse_override};
+use super::series_file::WrittenSeries;
 
 /// Problems of one kind printed one by one; the rest is counted.
 const PRINTED_MAX: usize = 20;
@@ -21,7 +22,8 @@ const PRINTED_MAX: usize = 20;
 pub fn run(arguments: &ReplayArguments) -> anyhow::Result<Ended> {
     let overrides =
         arguments.rules.set.iter().map(|text| parse_override(text)).collect::<Result<Vec<_>, _>>()?;
-    let (library, errors) = rule_files::load(&arguments.rules.paths)?.into_library(&overrides)?;
+    let (library, errors) =
+        rule_files::load(&arguments.rules.paths, &WrittenSeries::default())?.into_library(&overrides)?;
     for error in &errors {
         eprintln!("tocsin: {error}");
     }

@@ -97,6 +97,7 @@ impl Sandbox {
             || -> Result<(), Box<EvalAltResult>> { Err("rules cannot sleep: time comes from events".into()) };
         engine.register_fn("sleep", move |_: i64| refuse());
         engine.register_fn("sleep", move |_: f64| refuse());
+        super::siblings::register(&mut engine);
         engine.disable_symbol("eval");
         engine.on_print(|_| {});
         engine.on_debug(|_, _, _| {});

@@ -6,9 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::column::{Body, Column, Pushed, RowId};
-use super::watch::{Heard, HeardBy, Step, Watch, Watched};
+use super::watch::{Assessed, Heard, HeardBy, Step, Watch, Watched};
 use super::{Aggregate, Reading, Shown, Window};
-use crate::detectors::Assessment;
 use crate::time::Timestamp;
 
 /// Detectors a window may hold before the stalest key's is given up; each has at most 20 KiB.
@@ -85,7 +84,9 @@ impl Column {
     /// up.
     pub(super) fn close_step(&mut self, hearing: &Hearing) -> Vec<RowId> {
         let window = self.window;
-        let (Some(watched), Some(ends_at)) = (window.watched(), self.steps.ends_at) else { return Vec::new() };
+        let (Some(watched), Some(ends_at)) = (window.watched(), self.steps.ends_at) else {
+            return Vec::new();
+        };
         let begins_at = ends_at.plus_ms(-watched.step_ms);
         let is_heard = match watched.heard_by {
             HeardBy::Samples => false,
@@ -155,7 +156,7 @@ impl Column {
     }
 
     /// What was said of a row's newest step.
-    pub(super) fn assessment(&self, row: RowId) -> Option<Assessment> {
+    pub(super) fn assessment(&self, row: RowId) -> Option<Assessed> {
         self.watch(row)?.assessment()
     }
 
