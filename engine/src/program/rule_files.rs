@@ -87,7 +87,8 @@ pub fn load_texts<'t>(
         loaded.errors.extend(list.errors);
     }
     loaded.errors.extend(changes.errors.iter().cloned());
-    let list = SeriesList::new(Schema::embedded(), written, &changes.series);
+    let mut list = SeriesList::new(Schema::embedded(), written, &changes.series);
+    list.is_empty &= loaded.errors.is_empty();
     loaded.errors.extend(list.errors.iter().cloned());
     for (path, text) in files {
         loaded.add(path, text, &list);
