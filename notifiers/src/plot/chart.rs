@@ -20,10 +20,10 @@ pub struct Chart {
     pub unit: String,
     /// The line, and the dashed line of its limit.
     pub points: Vec<Point>,
-    /// What was expected; empty if nothing was.
+    /// What was expected; empty if nothing was, and interrupted where an end is no number.
     pub band: Vec<Band>,
     /// Points to be marked.
-    pub marked: Vec<Point>,
+    pub marked: Vec<Mark>,
     /// Vertical lines.
     pub moments: Vec<Moment>,
 }
@@ -37,6 +37,39 @@ pub struct Band {
     pub low: f64,
     /// The highest, in the chart's unit.
     pub high: f64,
+}
+
+/// A point to be marked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mark {
+    /// Unix ms.
+    pub at: i64,
+    /// In the chart's unit.
+    pub value: f64,
+    /// How serious it is.
+    pub weight: Weight,
+}
+
+/// How serious a mark is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// Worth a note.
+    Note,
+    /// Worth a look.
+    Warning,
+    /// Worth waking someone.
+    Page,
+}
+
+impl Weight {
+    /// As the plot says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Weight::Note => "note",
+            Weight::Warning => "warning",
+            Weight::Page => "page",
+        }
+    }
 }
 
 /// Something happened.

@@ -6,9 +6,9 @@ use plotters::prelude::{BitMapBackend, DrawingArea, DrawingBackend, IntoDrawingA
 use plotters::style::text_anchor::HPos;
 use plotters::style::{Color, RGBColor, ShapeStyle};
 
-use super::chart::Happening;
+use super::chart::{Happening, Weight};
 use super::text;
-use super::view::{self, Area, Label, MomentView, Place, SIZE, View};
+use super::view::{self, Area, Label, MomentView, Place, SIGN, SIZE, Sign, View};
 
 /// Width and height of the PNG, in pixels: each is the mean of two by two units, which smooths edges and letters.
 pub const PNG_SIZE: (u32, u32) = (SIZE.0 as u32 / 2, SIZE.1 as u32 / 2);
@@ -23,9 +23,16 @@ const LINE: RGBColor = RGBColor(0x6c, 0xc4, 0xf5);
 const LIMIT: RGBColor = RGBColor(0xf5, 0xe0, 0x50);
 const FIRED: RGBColor = RGBColor(0xff, 0x8c, 0x5a);
 const RESOLVED: RGBColor = RGBColor(0x3d, 0xd6, 0xa3);
+const BAND: RGBColor = RGBColor(0x3d, 0xd6, 0xa3);
+const NOTE: RGBColor = RGBColor(0xf5, 0xe0, 0x50);
+const WARNING: RGBColor = RGBColor(0xff, 0xa0, 0x40);
+const PAGE: RGBColor = RGBColor(0xff, 0x6b, 0x8a);
 
 /// Dash and gap of the limit's line.
 const DASH: (f64, f64) = (26.0, 16.0);
+
+/// A line of more places than this is drawn thin: a thick one would fill the picture.
+const DENSE_FROM: usize = 300;
 
 type Canvas<'a, DB> = DrawingArea<DB, Shift>;
 
@@ -77,14 +84,18 @@ fn draw<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> 
     let Area { left, right, top, bottom } = view.area;
     canvas.draw(&Rectangle::new([(left, top), (right, bottom)], PANEL.filled())).ok()?;
     grid(view, canvas)?;
-    if view.band.len() > 2 {
-        canvas.draw(&Polygon::new(view.band.clone(), TEXT.mix(0.14).filled())).ok()?;
+    for band in &view.bands {
+        canvas.draw(&Polygon::new(band.clone(), BAND.mix(0.3).filled())).ok()?;
     }
-    let (first, last) = (view.line.first()?.0, view.line.last()?.0);
-    let under = view.line.iter().copied().chain([(last, bottom), (first, bottom)]);
-    canvas.draw(&Polygon::new(under.collect::<Vec<_>>(), LINE.mix(0.22).filled())).ok()?;
+    // The area under the line would hide the band.
+    if view.bands.is_empty() {
+        let (first, last) = (view.line.first()?.0, view.line.last()?.0);
+        let under = view.line.iter().copied().chain([(last, bottom), (first, bottom)]);
+        canvas.draw(&Polygon::new(under.collect::<Vec<_>>(), LINE.mix(0.22).filled())).ok()?;
+    }
+    let width = if view.line.len() > DENSE_FROM { 3 } else { 6 };
     for piece in gentle(&view.line) {
-        stroke(canvas, piece, LINE, 6)?;
+        stroke(canvas, piece, LINE, width)?;
     }
     for run in &view.limits {
         for dash in dashes(run) {
@@ -94,14 +105,18 @@ fn draw<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> 
     for moment in &view.moments {
         moment_line(canvas, moment, view.area)?;
     }
-    for dot in &view.dots {
-        canvas.draw(&Circle::new(*dot, 14, GROUND.filled())).ok()?;
-        canvas.draw(&Circle::new(*dot, 10, LINE.filled())).ok()?;
+    if let Some(dot) = view.dot {
+        canvas.draw(&Circle::new(dot, 14, GROUND.filled())).ok()?;
+        canvas.draw(&Circle::new(dot, 10, LINE.filled())).ok()?;
+    }
+    for (weight, place) in &view.marks {
+        mark(canvas, *weight, *place)?;
     }
     if let Some(label) = &view.limit_label {
         backed(canvas, label, LIMIT)?;
     }
     texts(view, canvas)?;
+    legend(view, canvas)?;
     canvas.present().ok()
 }
 
@@ -142,6 +157,42 @@ fn moment_line<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, moment: &MomentView,
             }
         };
         canvas.draw(&Polygon::new(flag, color.filled())).ok()?;
+    }
+    Some(())
+}
+
+/// A mark; each weight has its own shape and size, so that nobody depends on the colour.
+fn mark<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, weight: Weight, (x, y): Place) -> Option<()> {
+    match weight {
+        Weight::Note => {
+            canvas.draw(&Circle::new((x, y), 13, GROUND.filled())).ok()?;
+            canvas.draw(&Circle::new((x, y), 9, NOTE.filled())).ok()
+        }
+        Weight::Warning => {
+            let triangle =
+                |size: i32| vec![(x - size, y + size * 3 / 4), (x, y - size), (x + size, y + size * 3 / 4)];
+            canvas.draw(&Polygon::new(triangle(21), GROUND.filled())).ok()?;
+            canvas.draw(&Polygon::new(triangle(15), WARNING.filled())).ok()
+        }
+        Weight::Page => {
+            let diamond = |size: i32| vec![(x - size, y), (x, y - size), (x + size, y), (x, y + size)];
+            canvas.draw(&Polygon::new(diamond(24), GROUND.filled())).ok()?;
+            canvas.draw(&Polygon::new(diamond(18), PAGE.filled())).ok()
+        }
+    }
+}
+
+fn legend<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> {
+    for (sign, label) in &view.legend {
+        let middle = (label.at.0 - SIGN / 2 - 4, label.at.1);
+        match sign {
+            Sign::Mark(weight) => mark(canvas, *weight, middle)?,
+            Sign::Band => {
+                let corners = [(middle.0 - 16, middle.1 - 14), (middle.0 + 16, middle.1 + 14)];
+                canvas.draw(&Rectangle::new(corners, BAND.mix(0.5).filled())).ok()?;
+            }
+        }
+        write(canvas, &label.text, label.at, view::LABEL, QUIET_TEXT, HPos::Left)?;
     }
     Some(())
 }
