@@ -21,8 +21,8 @@ const DETECT_HELP: &str = "Output, one row for each row read, written as soon as
   expected          what was expected, and from where to where values are usual; empty while unknown
   lower,upper
 
-A score of 0.9842 (a probability of 10^-1.8) or more is a report, from 0.999 on a warning, from 0.9999 on a page.
-What belongs to a report that was made already stays below. A row is judged by the rows before it alone.
+A score above 0.98 is a report: from 0.984 on (a probability of 10^-1.8) a note, from 0.999 on a warning, from 0.9999
+on a page. Other rows stay below, also those that go on with what was reported. A row is judged by those before it.
 
 Times are RFC 3339, `2014-02-14 14:27:00` (UTC), a date, or unix seconds, milliseconds or microseconds. Any step will
 do; the first rows show it, and get the score 0. Rows that cannot be read or are out of order get no score.

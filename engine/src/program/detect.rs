@@ -32,14 +32,14 @@ pub fn run(arguments: &DetectArguments) -> anyhow::Result<Ended> {
     let name = rows.name.clone();
     while let Some(row) = rows.next()? {
         let judged = judge(&row, &mut stream, &mut tally, &name);
-        output.row(row.time, row.value, judged.as_ref().map(|(_, _, assessment)| assessment))?;
+        let reported =
+            judged.as_ref().and_then(|(_, value, assessment)| tally.judged(row.time, *value, assessment));
+        output.row(row.time, row.value, judged.as_ref().map(|(_, _, assessment)| assessment), reported)?;
         // A plot is drawn even if nobody reads the rows any more.
         if output.is_closed() && picture.is_none() {
             return Ok(Ended::Well);
         }
-        let Some((at, value, assessment)) = judged else { continue };
-        let reported = tally.judged(row.time, value, &assessment);
-        if let Some(picture) = &mut picture {
+        if let (Some(picture), Some((at, value, assessment))) = (&mut picture, judged) {
             picture.row(at, value, &assessment, reported);
         }
     }

@@ -10,6 +10,8 @@ use super::draw;
 use super::view::View;
 
 /// What is to be shown. Texts may be hostile, points unsorted, numbers absurd.
+///
+/// With moments it is an alert's, small and about its latest value; without it is a series', wide and with a legend.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Chart {
     /// What it is about.
@@ -105,7 +107,7 @@ impl Chart {
     pub fn plot(&self, zone: &TimeZone) -> Option<Plot> {
         let drawn = || {
             let view = View::new(self, zone)?;
-            Some(Plot { svg: draw::svg(&view)?, png: draw::png(&view)?, size: draw::PNG_SIZE })
+            Some(Plot { svg: draw::svg(&view)?, png: draw::png(&view)?, size: draw::pixels(&view) })
         };
         // The numbers are a stranger's and the drawing library has assertions: no picture is worth a lost alert.
         catch_unwind(AssertUnwindSafe(drawn)).ok().flatten()

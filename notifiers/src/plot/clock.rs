@@ -43,20 +43,18 @@ const STEPS_MS: [i64; 33] = [
     90 * DAY_MS,
     365 * DAY_MS,
 ];
-/// More marks than this would touch each other on a phone.
-const MARKS_MAX: i64 = 5;
-/// Texts with milliseconds are long.
-const LONG_MARKS_MAX: i64 = 3;
+/// Texts with milliseconds are long: so many fewer of them have room.
+const LONG_FEWER: i64 = 2;
 
 /// A time in the zone; none if it is outside of the calendar.
 pub fn zoned(at: i64, zone: &TimeZone) -> Option<Zoned> {
     Some(Timestamp::from_millisecond(at).ok()?.to_zoned(zone.clone()))
 }
 
-/// Marks from `from` to `to` (unix ms, both in the calendar) at round local times, with their texts.
-pub fn marks(from: i64, to: i64, zone: &TimeZone) -> Vec<(i64, String)> {
+/// About `most` marks at most from `from` to `to` (unix ms, both in the calendar) at round local times, with their texts.
+pub fn marks(from: i64, to: i64, zone: &TimeZone, most: i64) -> Vec<(i64, String)> {
     let span = to - from;
-    let fits = |step: &i64| span / step <= if *step < SECOND_MS { LONG_MARKS_MAX } else { MARKS_MAX };
+    let fits = |step: &i64| span / step <= if *step < SECOND_MS { most - LONG_FEWER } else { most };
     let step = STEPS_MS.into_iter().find(fits).unwrap_or(span / 4);
     let mut marks: Vec<i64> = round_times(from, to, step, zone).unwrap_or_default();
     // Where clocks go forward two round local times can be one moment.
@@ -144,7 +142,7 @@ mod tests {
     fn check(from: &str, to: &str, zone: &str, expected: &[&str], caption_expected: &str) {
         let zone = TimeZone::get(zone).expect("a zone");
         let (from, to) = (at(from), at(to));
-        let texts: Vec<String> = marks(from, to, &zone).into_iter().map(|(_, text)| text).collect();
+        let texts: Vec<String> = marks(from, to, &zone, 5).into_iter().map(|(_, text)| text).collect();
         assert_eq!(texts, expected);
         assert_eq!(caption(from, to, &zone), caption_expected);
     }
@@ -178,7 +176,7 @@ mod tests {
     fn a_missing_hour_has_no_mark() {
         let expected = ["00:00", "04:00", "06:00", "08:00"];
         let zone = TimeZone::get("Europe/Berlin").expect("a zone");
-        let marks = marks(at("2026-03-28T23:00:00Z"), at("2026-03-29T07:30:00Z"), &zone);
+        let marks = marks(at("2026-03-28T23:00:00Z"), at("2026-03-29T07:30:00Z"), &zone, 5);
         assert!(marks.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert_eq!(marks.last().map(|(_, text)| text.as_str()), expected.last().copied());
     }
@@ -188,7 +186,7 @@ mod tests {
         let from = at("2026-11-21T10:03:00.123Z");
         let mut span = 1;
         while let Some(to) = from.checked_add(span).filter(|to| zoned(*to, &TimeZone::UTC).is_some()) {
-            assert!(marks(from, to, &TimeZone::UTC).len() <= 7, "{span} ms");
+            assert!(marks(from, to, &TimeZone::UTC, 5).len() <= 7, "{span} ms");
             span *= 3;
         }
     }

@@ -8,10 +8,7 @@ use plotters::style::{Color, RGBColor, ShapeStyle};
 
 use super::chart::{Happening, Weight};
 use super::text;
-use super::view::{self, Area, Label, MomentView, Place, SIGN, SIZE, Sign, View};
-
-/// Width and height of the PNG, in pixels: each is the mean of two by two units, which smooths edges and letters.
-pub const PNG_SIZE: (u32, u32) = (SIZE.0 as u32 / 2, SIZE.1 as u32 / 2);
+use super::view::{self, Area, Label, MomentView, Place, SIGN, Sign, View};
 
 // After Okabe and Ito, whose colours are told apart with any kind of sight; made lighter for the dark ground.
 const GROUND: RGBColor = RGBColor(0x1b, 0x21, 0x2b);
@@ -36,33 +33,45 @@ const DENSE_FROM: usize = 300;
 
 type Canvas<'a, DB> = DrawingArea<DB, Shift>;
 
+/// Width and height of a picture in units.
+fn units(view: &View) -> (u32, u32) {
+    (view.size.0.unsigned_abs(), view.size.1.unsigned_abs())
+}
+
+/// Width and height of the PNG, in pixels: each is the mean of two by two units, which smooths edges and letters.
+pub fn pixels(view: &View) -> (u32, u32) {
+    let (width, height) = units(view);
+    (width / 2, height / 2)
+}
+
 /// The view as SVG.
 pub fn svg(view: &View) -> Option<String> {
     let mut svg = String::new();
-    draw(view, &SVGBackend::with_string(&mut svg, (SIZE.0 as u32, SIZE.1 as u32)).into_drawing_area())?;
+    let (units, pixels) = (units(view), pixels(view));
+    draw(view, &SVGBackend::with_string(&mut svg, units).into_drawing_area())?;
     // Shown as large as the PNG; the units stay, so that it is sharp at any size.
-    let given = format!("width=\"{}\" height=\"{}\"", SIZE.0, SIZE.1);
-    Some(svg.replacen(&given, &format!("width=\"{}\" height=\"{}\"", PNG_SIZE.0, PNG_SIZE.1), 1))
+    let given = format!("width=\"{}\" height=\"{}\"", units.0, units.1);
+    Some(svg.replacen(&given, &format!("width=\"{}\" height=\"{}\"", pixels.0, pixels.1), 1))
 }
 
 /// The view as PNG.
 pub fn png(view: &View) -> Option<Vec<u8>> {
-    let size = (SIZE.0 as u32, SIZE.1 as u32);
+    let (size, half) = (units(view), pixels(view));
     let mut pixels = vec![0; (size.0 * size.1 * 3) as usize];
     draw(view, &BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area())?;
     let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, PNG_SIZE.0, PNG_SIZE.1);
+    let mut encoder = png::Encoder::new(&mut file, half.0, half.1);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header().ok()?;
-    writer.write_image_data(&halved(&pixels)).ok()?;
+    writer.write_image_data(&halved(&pixels, size.0 as usize)).ok()?;
     writer.finish().ok()?;
     Some(file)
 }
 
 /// Means of two by two pixels.
-fn halved(pixels: &[u8]) -> Vec<u8> {
-    let row = SIZE.0 as usize * 3;
+fn halved(pixels: &[u8], width: usize) -> Vec<u8> {
+    let row = width * 3;
     let mut half = Vec::with_capacity(pixels.len() / 4);
     for rows in pixels.chunks_exact(2 * row) {
         let (upper, lower) = rows.split_at(row);
@@ -130,10 +139,17 @@ fn grid<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> 
     for (x, label) in &view.times {
         stroke(canvas, vec![(*x, top), (*x, bottom)], GRID, 2)?;
         let half = text::width(label, view::LABEL) / 2;
-        let middle = (*x).clamp(half, SIZE.0 - half);
+        let middle = (*x).clamp(half, view.size.0 - half);
         // A mark without its text is still a mark; two texts over each other are none.
         if middle - half >= free_from {
-            write(canvas, label, (middle, view::TIMES_Y), view::LABEL, QUIET_TEXT, HPos::Center)?;
+            write(
+                canvas,
+                label,
+                (middle, view.size.1 - view::TIMES_UP),
+                view::LABEL,
+                QUIET_TEXT,
+                HPos::Center,
+            )?;
             free_from = middle + half + 12;
         }
     }
@@ -199,13 +215,13 @@ fn legend<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()
 
 fn texts<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> {
     write(canvas, &view.title, (view::PAD, view::TITLE_Y), view::TITLE, TEXT, HPos::Left)?;
-    write(canvas, &view.last, (SIZE.0 - view::PAD, view::TITLE_Y), view::TITLE, LINE, HPos::Right)?;
+    write(canvas, &view.last, (view.size.0 - view::PAD, view::TITLE_Y), view::TITLE, LINE, HPos::Right)?;
     write(canvas, &view.subtitle, (view::PAD, view::SUBTITLE_Y), view::SUBTITLE, QUIET_TEXT, HPos::Left)?;
     write(canvas, &view.unit, (view::PAD, view::STRIP_Y), view::LABEL, QUIET_TEXT, HPos::Left)?;
     write(
         canvas,
         &view.caption,
-        (SIZE.0 - view::PAD, view::CAPTION_Y),
+        (view.size.0 - view::PAD, view.size.1 - view::CAPTION_UP),
         view::LABEL,
         QUIET_TEXT,
         HPos::Right,

@@ -1,6 +1,6 @@
 //! Where everything of a plot stands: the chart in units of the picture, before anything is drawn.
 //!
-//! The picture is [`SIZE`] units; the PNG has half as many pixels.
+//! The picture is [`View::size`] units; the PNG has half as many pixels.
 
 use std::ops::RangeInclusive;
 
@@ -11,8 +11,10 @@ use super::axis::Axis;
 use super::chart::{Band, Chart, Happening, Mark, Moment, Weight};
 use super::{clock, text};
 
-/// Width and height.
-pub const SIZE: (i32, i32) = (1600, 900);
+/// Width and height of a plot in a message, which is often read on a phone.
+const CARD: (i32, i32) = (1600, 900);
+/// Width and height of a plot of a whole series: days are to be told apart in months.
+const WIDE: (i32, i32) = (3200, 1100);
 /// Free space at the edges.
 pub const PAD: i32 = 40;
 /// Sizes of texts.
@@ -23,13 +25,16 @@ pub const LABEL: u32 = 46;
 pub const TITLE_Y: i32 = 60;
 pub const SUBTITLE_Y: i32 = 124;
 pub const STRIP_Y: i32 = 192;
-pub const TIMES_Y: i32 = 802;
-pub const CAPTION_Y: i32 = 856;
+/// The same from below.
+pub const TIMES_UP: i32 = 98;
+pub const CAPTION_UP: i32 = 44;
+/// More marks of time than this would touch each other on a phone.
+const MARKS_MAX: i64 = 5;
 /// Space between things.
 const GAP: i32 = 20;
 /// Values beyond are not numbers that anybody measured.
-const SIZE_MAX: f64 = 1e300;
-const SIZE_MIN: f64 = 1e-280;
+const LARGEST: f64 = 1e300;
+const SMALLEST: f64 = 1e-280;
 /// A moment this part of the span outside of the points still gets its line.
 const OUTSIDE_PART: i64 = 2;
 
@@ -80,6 +85,8 @@ pub enum Sign {
 /// Everything that is drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
+    /// Width and height of the picture.
+    pub size: (i32, i32),
     pub title: String,
     /// The last value; stands at the right of the title.
     pub last: String,
@@ -106,6 +113,7 @@ pub struct View {
 
 /// From times and values to places.
 struct Mapping {
+    size: (i32, i32),
     from: i64,
     to: i64,
     axis: Axis,
@@ -136,22 +144,25 @@ impl View {
         let mut points: Vec<Point> = chart.points.iter().filter(|point| is_shown(point)).cloned().collect();
         points.sort_by_key(|point| point.at);
         let (from, to) = times(&points, &chart.moments)?;
-        let mapping = mapping(chart, &points, from, to);
+        // Only an alert is about its latest value; of a series it is one among many.
+        let is_alert = !chart.moments.is_empty();
+        let size = if is_alert { CARD } else { WIDE };
+        let mapping = mapping(chart, &points, (from, to), size);
         let samples = points.iter().filter_map(|point| Some((point.at, number(point.value)?)));
         let line = thinned(samples.map(|sample| mapping.place(sample)));
         let limits = limits(&points, &mapping);
-        // Only an alert is about its latest value; of a series it is one among many.
-        let is_alert = !chart.moments.is_empty();
         let last = if is_alert { mapping.axis.text(points.last()?.value) } else { String::new() };
-        let last = text::fitted(&last, TITLE, SIZE.0 / 3);
-        let title_room = SIZE.0 - 2 * PAD - 2 * GAP - text::width(&last, TITLE);
+        let last = text::fitted(&last, TITLE, size.0 / 3);
+        let title_room = size.0 - 2 * PAD - 2 * GAP - text::width(&last, TITLE);
         let moments = moments(&chart.moments, &mapping, zone);
         let marks = marks(chart, &mapping);
         let bands = bands(chart, &mapping);
+        let times = clock::marks(from, to, zone, if is_alert { MARKS_MAX } else { 2 * MARKS_MAX });
         Some(View {
+            size,
             title: text::fitted(&text::clean(&chart.title), TITLE, title_room),
             last,
-            subtitle: text::fitted(&text::clean(&chart.subtitle), SUBTITLE, SIZE.0 - 2 * PAD),
+            subtitle: text::fitted(&text::clean(&chart.subtitle), SUBTITLE, size.0 - 2 * PAD),
             unit: mapping.axis.unit.clone(),
             area: mapping.area,
             values: mapping
@@ -160,8 +171,8 @@ impl View {
                 .iter()
                 .map(|(value, text)| (mapping.y(*value), text.clone()))
                 .collect(),
-            times: clock::marks(from, to, zone).into_iter().map(|(at, text)| (mapping.x(at), text)).collect(),
-            caption: text::fitted(&clock::caption(from, to, zone), LABEL, SIZE.0 - 2 * PAD),
+            times: times.into_iter().map(|(at, text)| (mapping.x(at), text)).collect(),
+            caption: text::fitted(&clock::caption(from, to, zone), LABEL, size.0 - 2 * PAD),
             dot: line.last().copied().filter(|_| is_alert),
             limit_label: limit_label(&points, &mapping, &limits, &line, &moments),
             legend: if is_alert { Vec::new() } else { legend(&marks, &bands, mapping.area) },
@@ -177,8 +188,8 @@ impl View {
 /// The value if it can be shown. What is smaller than anything measured counts as zero.
 fn number(value: f64) -> Option<f64> {
     match value.abs() {
-        size if size < SIZE_MIN => Some(0.0),
-        size if size <= SIZE_MAX => Some(value),
+        size if size < SMALLEST => Some(0.0),
+        size if size <= LARGEST => Some(value),
         _ => None,
     }
 }
@@ -192,16 +203,16 @@ fn times(points: &[Point], moments: &[Moment]) -> Option<(i64, i64)> {
     Some((near().fold(first, i64::min), near().fold(last, i64::max)))
 }
 
-fn mapping(chart: &Chart, points: &[Point], from: i64, to: i64) -> Mapping {
+fn mapping(chart: &Chart, points: &[Point], (from, to): (i64, i64), size: (i32, i32)) -> Mapping {
     let values: Vec<f64> = points.iter().map(|point| point.value).filter_map(number).collect();
     let limits: Vec<f64> = points.iter().filter_map(|point| number(point.limit?)).collect();
     let limits: Vec<f64> = limits.into_iter().chain(near_band(chart, from, to, &values)).collect();
-    let unit = text::fitted(&text::clean(&chart.unit), LABEL, SIZE.0 / 3);
+    let unit = text::fitted(&text::clean(&chart.unit), LABEL, size.0 / 3);
     let axis = Axis::new(&values, &limits, &unit);
     let widest = axis.marks.iter().map(|(_, label)| text::width(label, LABEL)).max().unwrap_or(0);
-    let left = (PAD + widest + GAP).min(SIZE.0 / 2);
-    let area = Area { left, right: SIZE.0 - PAD, top: STRIP_Y + 36, bottom: TIMES_Y - 40 };
-    Mapping { from, to, axis, area }
+    let left = (PAD + widest + GAP).min(size.0 / 2);
+    let area = Area { left, right: size.0 - PAD, top: STRIP_Y + 36, bottom: size.1 - TIMES_UP - 40 };
+    Mapping { size, from, to, axis, area }
 }
 
 /// Ends of the band that the axis makes room for. What a detector expects while it knows little can be so wide that the
@@ -246,9 +257,22 @@ fn bands(chart: &Chart, mapping: &Mapping) -> Vec<Vec<Place>> {
     band.sort_by_key(|band| band.at);
     let runs = band.chunk_by(|before, after| ends(before).is_some() == ends(after).is_some());
     let outline = |run: &[&Band]| {
-        let known = || run.iter().filter_map(|band| Some((band.at, ends(band)?)));
-        let upper = thinned(known().map(|(at, (_, high))| mapping.place((at, high))));
-        let lower = thinned(known().map(|(at, (low, _))| mapping.place((at, low))));
+        let known: Vec<(Place, Place)> = run
+            .iter()
+            .filter_map(|band| {
+                let (low, high) = ends(band)?;
+                Some((mapping.place((band.at, low)), mapping.place((band.at, high))))
+            })
+            .collect();
+        // Of a column all that was usual at some time in it: an edge to and fro would look like a hatching.
+        let columns = known.chunk_by(|(before, _), (after, _)| before.0 / COLUMN == after.0 / COLUMN);
+        let (lower, upper): (Vec<Place>, Vec<Place>) = columns
+            .filter_map(|column| {
+                let x = column.first()?.0.0;
+                let lowest = column.iter().map(|(low, _)| low.1).max()?;
+                Some(((x, lowest), (x, column.iter().map(|(_, high)| high.1).min()?)))
+            })
+            .unzip();
         upper.into_iter().chain(lower.into_iter().rev()).collect()
     };
     runs.map(outline).filter(|outline: &Vec<Place>| outline.len() > 2).collect()
@@ -348,8 +372,11 @@ fn limit_label(
             value if value < mapping.axis.low => ", far below",
             _ => "",
         };
-        let text =
-            text::fitted(&format!("limit {}{beyond}", limit_text(&mapping.axis, value)), LABEL, SIZE.0 / 2);
+        let text = text::fitted(
+            &format!("limit {}{beyond}", limit_text(&mapping.axis, value)),
+            LABEL,
+            mapping.size.0 / 2,
+        );
         let width = text::width(&text, LABEL);
         let left = if number == 0 { area.left + GAP } else { area.right - GAP - width };
         // A limit that changes must not run through its own text.
@@ -419,7 +446,7 @@ mod tests {
                 let labels = view.moments.iter().map(|moment| moment.label.at).chain(view.limit_label.iter().map(|label| label.at));
                 let places = view.line.iter().chain(view.limits.iter().flatten()).copied().chain(labels);
                 for (x, y) in places {
-                    prop_assert!((0..=SIZE.0).contains(&x) && (0..=SIZE.1).contains(&y), "{x}, {y}");
+                    prop_assert!((0..=view.size.0).contains(&x) && (0..=view.size.1).contains(&y), "{x}, {y}");
                 }
             }
         }

@@ -3,9 +3,12 @@
 use std::io::{self, StdoutLock};
 
 use anyhow::Context;
-use tocsin_engine::detectors::Assessment;
+use tocsin_engine::detectors::{Assessment, Tier};
 
 const HEADER: [&str; 6] = ["timestamp", "value", "anomaly_score", "expected", "lower", "upper"];
+/// Scores of what is not reported, or not again, end here, so that one threshold tells reports from the rest: theirs
+/// are at least 1 - 10^-1.8.
+const UNREPORTED_MAX: f64 = 0.98;
 /// Digits of what is expected; more would say more than a detector knows.
 const DIGITS: usize = 7;
 
@@ -25,9 +28,19 @@ impl Output {
         Ok(output)
     }
 
-    /// Writes a row; without an assessment its score is 0 and nothing is expected.
-    pub fn row(&mut self, time: &[u8], value: &[u8], assessment: Option<&Assessment>) -> anyhow::Result<()> {
-        let score = assessment.map_or("0".to_string(), |assessment| assessment.score.to_string());
+    /// Writes a row; without an assessment its score is 0 and nothing is expected. `reported` is what begins with it.
+    pub fn row(
+        &mut self,
+        time: &[u8],
+        value: &[u8],
+        assessment: Option<&Assessment>,
+        reported: Option<Tier>,
+    ) -> anyhow::Result<()> {
+        let score = match (assessment, reported) {
+            (None, _) => "0".to_string(),
+            (Some(assessment), Some(_)) => assessment.score.to_string(),
+            (Some(assessment), None) => assessment.score.min(UNREPORTED_MAX).to_string(),
+        };
         let expected = |number: fn(&Assessment) -> f64| assessment.map(number).map_or(String::new(), rounded);
         let [middle, lower, upper] = [expected(|a| a.expected), expected(|a| a.lower), expected(|a| a.upper)];
         self.write([time, value, score.as_bytes(), middle.as_bytes(), lower.as_bytes(), upper.as_bytes()])
