@@ -7,8 +7,10 @@ const SECOND_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60 * SECOND_MS;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
+/// Stands for a month of the calendar, which begins with its first.
+const MONTH_MS: i64 = 30 * DAY_MS;
 /// Distances of marks that people read easily.
-const STEPS_MS: [i64; 33] = [
+const STEPS_MS: [i64; 35] = [
     1,
     2,
     5,
@@ -39,9 +41,11 @@ const STEPS_MS: [i64; 33] = [
     2 * DAY_MS,
     5 * DAY_MS,
     10 * DAY_MS,
-    30 * DAY_MS,
-    90 * DAY_MS,
-    365 * DAY_MS,
+    MONTH_MS,
+    3 * MONTH_MS,
+    12 * MONTH_MS,
+    60 * MONTH_MS,
+    240 * MONTH_MS,
 ];
 /// Texts with milliseconds are long: so many fewer of them have room.
 const LONG_FEWER: i64 = 2;
@@ -67,6 +71,9 @@ fn round_times(from: i64, to: i64, step: i64, zone: &TimeZone) -> Option<Vec<i64
     let midnight = start.datetime().date().to_datetime(jiff::civil::Time::midnight());
     let is_inside = |at: &i64| (from..=to).contains(at);
     let count = (to - from).min(DAY_MS) / step + (to - from) / step + 3;
+    if step >= MONTH_MS {
+        return months(from, to, (step / MONTH_MS) as i32, zone);
+    }
     if step <= HOUR_MS {
         // Round by the offset at the start. Offsets change by whole or half hours, so marks stay round; and both hours
         // of a repeated one have theirs.
@@ -81,10 +88,25 @@ fn round_times(from: i64, to: i64, step: i64, zone: &TimeZone) -> Option<Vec<i64
     Some((0..count).filter_map(local).filter(is_inside).collect())
 }
 
+/// The firsts of each `every`th month, counted from a January.
+fn months(from: i64, to: i64, every: i32, zone: &TimeZone) -> Option<Vec<i64>> {
+    let start = zoned(from, zone)?.date();
+    let months = i32::from(start.year()) * 12 + i32::from(start.month()) - 1;
+    let first_of = |month: i32| {
+        let (year, month) = (month.div_euclid(12), month.rem_euclid(12) + 1);
+        let date = jiff::civil::Date::new(year.try_into().ok()?, month.try_into().ok()?, 1).ok()?;
+        Some(date.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond())
+    };
+    let numbers = (0..).map(|number| (months.div_euclid(every) + number) * every);
+    let marks = numbers.map_while(first_of).take_while(|at| *at <= to);
+    Some(marks.filter(|at| *at >= from).collect())
+}
+
 fn text(at: &Zoned, step: i64) -> String {
     let is_midnight = at.time() == jiff::civil::Time::midnight();
     let format = match step {
-        step if step >= 90 * DAY_MS => "%b %Y",
+        step if step >= 12 * MONTH_MS => "%Y",
+        step if step >= MONTH_MS => "%b %Y",
         step if step >= DAY_MS || is_midnight => "%-d %b",
         step if step >= MINUTE_MS => "%H:%M",
         step if step >= SECOND_MS => "%H:%M:%S",
@@ -163,6 +185,13 @@ mod tests {
     fn midnight_is_written_as_its_day() {
         let expected = ["23:30", "22 Nov", "00:30"];
         check("2026-11-21T23:15:00Z", "2026-11-22T00:55:00Z", "UTC", &expected, "21 Nov to 22 Nov 2026, UTC");
+    }
+
+    #[test]
+    fn months_begin_with_their_first() {
+        let expected = ["Dec 2025", "Jan 2026", "Feb 2026", "Mar 2026"];
+        let caption = "21 Nov 2025 to 20 Mar 2026, Europe/Berlin (CET)";
+        check("2025-11-21T10:00:00Z", "2026-03-20T10:00:00Z", "Europe/Berlin", &expected, caption);
     }
 
     #[test]

@@ -200,7 +200,8 @@ fn mark<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, weight: Weight, (x, y): Pla
 
 fn legend<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> {
     for (sign, label) in &view.legend {
-        let middle = (label.at.0 - SIGN / 2 - 4, label.at.1);
+        // Signs stand in the middle of small letters, which is above that of the line.
+        let middle = (label.at.0 - SIGN / 2 - 4, label.at.1 - 6);
         match sign {
             Sign::Mark(weight) => mark(canvas, *weight, middle)?,
             Sign::Band => {
