@@ -1,7 +1,7 @@
 //! Plots of evidence, as a receiver gets them.
 
 use jiff::tz::TimeZone;
-use tocsin_notifiers::plot::{self, Plot};
+use tocsin_notifiers::plot::{self, Band, Chart, Mark, Plot, Weight};
 use tocsin_proto::pb::notification::{Alert, Evidence, Point, Status};
 
 const START_MS: i64 = 1_795_255_200_000;
@@ -59,7 +59,6 @@ fn pixels(png: &[u8]) -> Vec<[u8; 3]> {
     let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().expect("a PNG");
     let mut pixels = vec![0; reader.output_buffer_size().expect("a size")];
     let frame = reader.next_frame(&mut pixels).expect("a frame");
-    assert_eq!((frame.width, frame.height), (800, 450));
     pixels.chunks_exact(3).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
 }
 
@@ -88,12 +87,60 @@ fn the_png_shows_the_line_the_limit_and_the_moments_in_their_colours() {
     let plot = plotted(&resolved);
     assert_eq!(plot.size, (800, 450));
     let pixels = pixels(&plot.png);
+    assert_eq!(pixels.len(), 800 * 450);
     // Line, limit, fired, resolved; as in the SVG.
     for color in [[0x6c, 0xc4, 0xf5], [0xf5, 0xe0, 0x50], [0xff, 0x8c, 0x5a], [0x3d, 0xd6, 0xa3]] {
         let hex = format!("#{:02X}{:02X}{:02X}", color[0], color[1], color[2]);
         assert!(plot.svg.contains(&hex), "{hex}");
         assert!(pixels.iter().filter(|pixel| **pixel == color).count() > 100, "{hex}");
     }
+}
+
+/// A series of a hundred minutes with marks at these minutes, and a band that misses a piece.
+fn series(marked: &[(i64, Weight)]) -> Chart {
+    let at = |minute: i64| START_MS + minute * 60_000;
+    let value = |minute: i64| 50.0 + (minute % 10) as f64;
+    let low = |minute: i64| if (40..60).contains(&minute) { f64::NAN } else { 45.0 };
+    Chart {
+        title: "series.csv, value".to_string(),
+        subtitle: "1 page, 2 notes".to_string(),
+        points: (0..100).map(|minute| Point { at: at(minute), value: value(minute), limit: None }).collect(),
+        band: (0..100).map(|minute| Band { at: at(minute), low: low(minute), high: 65.0 }).collect(),
+        marked: marked
+            .iter()
+            .map(|(minute, weight)| Mark { at: at(*minute), value: value(*minute), weight: *weight })
+            .collect(),
+        ..Chart::default()
+    }
+}
+
+#[test]
+fn a_series_shows_its_band_and_each_mark_in_the_shape_of_its_weight() {
+    let plot = |marked: &[(i64, Weight)]| series(marked).plot(&TimeZone::UTC).expect("a plot");
+    let counts = |plot: &Plot| ["<circle", "<polygon"].map(|shape| plot.svg.matches(shape).count());
+    let plain = plot(&[]);
+    assert_eq!(plain.size, (1600, 550));
+    // The two pieces of the band; nothing marks the last point.
+    assert_eq!(counts(&plain), [0, 2]);
+    let legend = texts(&plain.svg);
+    assert!(legend.contains(&"expected".to_string()) && !legend.contains(&"note".to_string()), "{legend:?}");
+
+    // A shape has a rim; another stands in the legend.
+    let marked = plot(&[(20, Weight::Note), (70, Weight::Note), (80, Weight::Page)]);
+    assert_eq!(counts(&marked), [2 * 3, 2 + 2 * 2]);
+    let legend = texts(&marked.svg);
+    assert!(legend.contains(&"note".to_string()) && legend.contains(&"page".to_string()), "{legend:?}");
+    assert!(!legend.contains(&"warning".to_string()), "{legend:?}");
+    assert_eq!(pixels(&marked.png).len(), 1600 * 550);
+}
+
+#[test]
+fn a_band_far_wider_than_the_values_does_not_make_them_a_flat_line() {
+    let mut chart = series(&[]);
+    let usual = chart.plot(&TimeZone::UTC).expect("a plot");
+    chart.band[0] = Band { at: START_MS, low: -1e6, high: 1e6 };
+    let wide = chart.plot(&TimeZone::UTC).expect("a plot");
+    assert_eq!(texts(&wide.svg), texts(&usual.svg), "the same marks of values");
 }
 
 #[test]

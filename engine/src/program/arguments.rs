@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tocsin_engine::detectors::Kind;
 use tocsin_extractors::NodeExtractors;
 use tocsin_proto::Span;
 
@@ -12,6 +14,23 @@ const EXIT_CODES: &str = "Exit codes:
   2  the command could not do its work (arguments, unreadable files)
   3  the input is damaged; the results cover what could be read
   4  a rule did not load or erred; the results cover the other rules (`run` goes on)";
+
+const DETECT_HELP: &str = "Output, one row for each row read, written as soon as it is read:
+  timestamp,value   as they were written
+  anomaly_score     0 (usual) to 1: one less the probability that a usual value departs as far
+  expected          what was expected, and from where to where values are usual; empty while unknown
+  lower,upper
+
+A score above 0.98 is a report: from 0.984 on (a probability of 10^-1.8) a note, from 0.999 on a warning, from 0.9999
+on a page. Other rows stay below, also those that go on with what was reported. A row is judged by those before it.
+
+Times are RFC 3339, `2014-02-14 14:27:00` (UTC), a date, or unix seconds, milliseconds or microseconds. Any step will
+do; the first rows show it, and get the score 0. Rows that cannot be read or are out of order get no score.
+
+Exit codes:
+  0  all went well
+  2  the command could not do its work (arguments, unreadable files)
+  3  some rows could not be read; the others were judged";
 
 /// Watches Bitcoin nodes and raises the alarm.
 #[derive(Debug, Parser)]
@@ -43,6 +62,9 @@ pub enum Command {
     /// Check rules, their documentation and their tests without running them; or a configuration.
     #[command(after_help = EXIT_CODES)]
     Check(CheckArguments),
+    /// Run an anomaly detector over the rows of a CSV file.
+    #[command(after_help = DETECT_HELP)]
+    Detect(DetectArguments),
     /// Show the alerts of a running tocsin, say why they fired and who was told, and take care of them.
     #[command(after_help = EXIT_CODES)]
     Alerts(AlertsArguments),
@@ -173,6 +195,65 @@ pub struct CheckArguments {
     /// A configuration: its options, receivers, routes, templates, time zones, files of secrets, and rules.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// Arguments of `tocsin detect`.
+#[derive(Debug, Args)]
+pub struct DetectArguments {
+    /// CSV file with a header, a column of times and one of values; - or nothing is standard input.
+    pub file: Option<PathBuf>,
+    /// The column of values [default: value, else the first that is a number]; without a header its number, from 1.
+    #[arg(long, value_name = "NAME")]
+    pub column: Option<String>,
+    /// Draw the series, what was expected, and what was reported; the name ends in .svg or .png.
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// Which detector; as in rules, as are the options below.
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = detector_names())]
+    pub detector: Kind,
+    /// How long a season is.
+    #[arg(long, value_name = "SPAN", default_value = "1d", value_parser = parse_span)]
+    pub season: Span,
+    /// How long the past counts.
+    #[arg(long, value_name = "SPAN", default_value = "28d", value_parser = parse_span)]
+    pub over: Span,
+    /// Which way values must depart from what is expected.
+    #[arg(long, value_enum, default_value_t = Departure::Both)]
+    pub direction: Departure,
+    /// Departures smaller than this, in the unit of the values, are not reported.
+    #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = parse_effect)]
+    pub effect_min: f64,
+    /// The values count independent events: they scatter by at least the square root of what is expected.
+    #[arg(long)]
+    pub counts: bool,
+}
+
+/// Which way a value departs from what is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Departure {
+    Both,
+    Up,
+    Down,
+}
+
+fn detector_names() -> impl TypedValueParser<Value = Kind> {
+    let kind = |name: String| Kind::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, kind)| kind);
+    PossibleValuesParser::new(Kind::NAMES.map(|(name, _)| name))
+        .try_map(move |name| kind(name).ok_or("unknown"))
+}
+
+fn parse_span(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse()?;
+    if span.millis() == 0 {
+        return Err("expected more than nothing, as \"1d\"".to_string());
+    }
+    Ok(span)
+}
+
+fn parse_effect(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "expected a number that is not negative".to_string())
 }
 
 /// Which running tocsin is asked.

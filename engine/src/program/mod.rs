@@ -4,6 +4,7 @@ mod alerts;
 pub mod arguments;
 mod check;
 mod client;
+mod detect;
 mod events;
 mod expectation;
 mod incident;
@@ -48,6 +49,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Detect(arguments) => detect::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Silence(arguments) => silence::run(&arguments),
         Command::Notify(arguments) => notify::run(&arguments),

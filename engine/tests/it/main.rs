@@ -4,6 +4,7 @@
 
 mod archives;
 mod commands;
+mod detect;
 mod dispatch;
 mod evidence;
 mod fleet;

@@ -7,8 +7,10 @@ const SECOND_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60 * SECOND_MS;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
+/// Stands for a month of the calendar, which begins with its first.
+const MONTH_MS: i64 = 30 * DAY_MS;
 /// Distances of marks that people read easily.
-const STEPS_MS: [i64; 33] = [
+const STEPS_MS: [i64; 35] = [
     1,
     2,
     5,
@@ -39,24 +41,24 @@ const STEPS_MS: [i64; 33] = [
     2 * DAY_MS,
     5 * DAY_MS,
     10 * DAY_MS,
-    30 * DAY_MS,
-    90 * DAY_MS,
-    365 * DAY_MS,
+    MONTH_MS,
+    3 * MONTH_MS,
+    12 * MONTH_MS,
+    60 * MONTH_MS,
+    240 * MONTH_MS,
 ];
-/// More marks than this would touch each other on a phone.
-const MARKS_MAX: i64 = 5;
-/// Texts with milliseconds are long.
-const LONG_MARKS_MAX: i64 = 3;
+/// Texts with milliseconds are long: so many fewer of them have room.
+const LONG_FEWER: i64 = 2;
 
 /// A time in the zone; none if it is outside of the calendar.
 pub fn zoned(at: i64, zone: &TimeZone) -> Option<Zoned> {
     Some(Timestamp::from_millisecond(at).ok()?.to_zoned(zone.clone()))
 }
 
-/// Marks from `from` to `to` (unix ms, both in the calendar) at round local times, with their texts.
-pub fn marks(from: i64, to: i64, zone: &TimeZone) -> Vec<(i64, String)> {
+/// About `most` marks at most from `from` to `to` (unix ms, both in the calendar) at round local times, with their texts.
+pub fn marks(from: i64, to: i64, zone: &TimeZone, most: i64) -> Vec<(i64, String)> {
     let span = to - from;
-    let fits = |step: &i64| span / step <= if *step < SECOND_MS { LONG_MARKS_MAX } else { MARKS_MAX };
+    let fits = |step: &i64| span / step <= if *step < SECOND_MS { most - LONG_FEWER } else { most };
     let step = STEPS_MS.into_iter().find(fits).unwrap_or(span / 4);
     let mut marks: Vec<i64> = round_times(from, to, step, zone).unwrap_or_default();
     // Where clocks go forward two round local times can be one moment.
@@ -69,6 +71,9 @@ fn round_times(from: i64, to: i64, step: i64, zone: &TimeZone) -> Option<Vec<i64
     let midnight = start.datetime().date().to_datetime(jiff::civil::Time::midnight());
     let is_inside = |at: &i64| (from..=to).contains(at);
     let count = (to - from).min(DAY_MS) / step + (to - from) / step + 3;
+    if step >= MONTH_MS {
+        return months(from, to, (step / MONTH_MS) as i32, zone);
+    }
     if step <= HOUR_MS {
         // Round by the offset at the start. Offsets change by whole or half hours, so marks stay round; and both hours
         // of a repeated one have theirs.
@@ -83,10 +88,25 @@ fn round_times(from: i64, to: i64, step: i64, zone: &TimeZone) -> Option<Vec<i64
     Some((0..count).filter_map(local).filter(is_inside).collect())
 }
 
+/// The firsts of each `every`th month, counted from a January.
+fn months(from: i64, to: i64, every: i32, zone: &TimeZone) -> Option<Vec<i64>> {
+    let start = zoned(from, zone)?.date();
+    let months = i32::from(start.year()) * 12 + i32::from(start.month()) - 1;
+    let first_of = |month: i32| {
+        let (year, month) = (month.div_euclid(12), month.rem_euclid(12) + 1);
+        let date = jiff::civil::Date::new(year.try_into().ok()?, month.try_into().ok()?, 1).ok()?;
+        Some(date.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond())
+    };
+    let numbers = (0..).map(|number| (months.div_euclid(every) + number) * every);
+    let marks = numbers.map_while(first_of).take_while(|at| *at <= to);
+    Some(marks.filter(|at| *at >= from).collect())
+}
+
 fn text(at: &Zoned, step: i64) -> String {
     let is_midnight = at.time() == jiff::civil::Time::midnight();
     let format = match step {
-        step if step >= 90 * DAY_MS => "%b %Y",
+        step if step >= 12 * MONTH_MS => "%Y",
+        step if step >= MONTH_MS => "%b %Y",
         step if step >= DAY_MS || is_midnight => "%-d %b",
         step if step >= MINUTE_MS => "%H:%M",
         step if step >= SECOND_MS => "%H:%M:%S",
@@ -144,7 +164,7 @@ mod tests {
     fn check(from: &str, to: &str, zone: &str, expected: &[&str], caption_expected: &str) {
         let zone = TimeZone::get(zone).expect("a zone");
         let (from, to) = (at(from), at(to));
-        let texts: Vec<String> = marks(from, to, &zone).into_iter().map(|(_, text)| text).collect();
+        let texts: Vec<String> = marks(from, to, &zone, 5).into_iter().map(|(_, text)| text).collect();
         assert_eq!(texts, expected);
         assert_eq!(caption(from, to, &zone), caption_expected);
     }
@@ -168,6 +188,13 @@ mod tests {
     }
 
     #[test]
+    fn months_begin_with_their_first() {
+        let expected = ["Dec 2025", "Jan 2026", "Feb 2026", "Mar 2026"];
+        let caption = "21 Nov 2025 to 20 Mar 2026, Europe/Berlin (CET)";
+        check("2025-11-21T10:00:00Z", "2026-03-20T10:00:00Z", "Europe/Berlin", &expected, caption);
+    }
+
+    #[test]
     fn a_repeated_hour_has_both_its_marks() {
         let expected = ["01:00", "02:00", "02:00", "03:00", "04:00"];
         let caption = "25 Oct 2026, Europe/Berlin (CEST, then CET)";
@@ -178,7 +205,7 @@ mod tests {
     fn a_missing_hour_has_no_mark() {
         let expected = ["00:00", "04:00", "06:00", "08:00"];
         let zone = TimeZone::get("Europe/Berlin").expect("a zone");
-        let marks = marks(at("2026-03-28T23:00:00Z"), at("2026-03-29T07:30:00Z"), &zone);
+        let marks = marks(at("2026-03-28T23:00:00Z"), at("2026-03-29T07:30:00Z"), &zone, 5);
         assert!(marks.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert_eq!(marks.last().map(|(_, text)| text.as_str()), expected.last().copied());
     }
@@ -188,7 +215,7 @@ mod tests {
         let from = at("2026-11-21T10:03:00.123Z");
         let mut span = 1;
         while let Some(to) = from.checked_add(span).filter(|to| zoned(*to, &TimeZone::UTC).is_some()) {
-            assert!(marks(from, to, &TimeZone::UTC).len() <= 7, "{span} ms");
+            assert!(marks(from, to, &TimeZone::UTC, 5).len() <= 7, "{span} ms");
             span *= 3;
         }
     }

@@ -6,12 +6,9 @@ use plotters::prelude::{BitMapBackend, DrawingArea, DrawingBackend, IntoDrawingA
 use plotters::style::text_anchor::HPos;
 use plotters::style::{Color, RGBColor, ShapeStyle};
 
-use super::chart::Happening;
+use super::chart::{Happening, Weight};
 use super::text;
-use super::view::{self, Area, Label, MomentView, Place, SIZE, View};
-
-/// Width and height of the PNG, in pixels: each is the mean of two by two units, which smooths edges and letters.
-pub const PNG_SIZE: (u32, u32) = (SIZE.0 as u32 / 2, SIZE.1 as u32 / 2);
+use super::view::{self, Area, Label, MomentView, Place, SIGN, Sign, View};
 
 // After Okabe and Ito, whose colours are told apart with any kind of sight; made lighter for the dark ground.
 const GROUND: RGBColor = RGBColor(0x1b, 0x21, 0x2b);
@@ -23,39 +20,58 @@ const LINE: RGBColor = RGBColor(0x6c, 0xc4, 0xf5);
 const LIMIT: RGBColor = RGBColor(0xf5, 0xe0, 0x50);
 const FIRED: RGBColor = RGBColor(0xff, 0x8c, 0x5a);
 const RESOLVED: RGBColor = RGBColor(0x3d, 0xd6, 0xa3);
+const BAND: RGBColor = RGBColor(0x3d, 0xd6, 0xa3);
+const NOTE: RGBColor = RGBColor(0xf5, 0xe0, 0x50);
+const WARNING: RGBColor = RGBColor(0xff, 0xa0, 0x40);
+const PAGE: RGBColor = RGBColor(0xff, 0x6b, 0x8a);
 
 /// Dash and gap of the limit's line.
 const DASH: (f64, f64) = (26.0, 16.0);
 
+/// A line of more places than this is drawn thin: a thick one would fill the picture.
+const DENSE_FROM: usize = 300;
+
 type Canvas<'a, DB> = DrawingArea<DB, Shift>;
+
+/// Width and height of a picture in units.
+fn units(view: &View) -> (u32, u32) {
+    (view.size.0.unsigned_abs(), view.size.1.unsigned_abs())
+}
+
+/// Width and height of the PNG, in pixels: each is the mean of two by two units, which smooths edges and letters.
+pub fn pixels(view: &View) -> (u32, u32) {
+    let (width, height) = units(view);
+    (width / 2, height / 2)
+}
 
 /// The view as SVG.
 pub fn svg(view: &View) -> Option<String> {
     let mut svg = String::new();
-    draw(view, &SVGBackend::with_string(&mut svg, (SIZE.0 as u32, SIZE.1 as u32)).into_drawing_area())?;
+    let (units, pixels) = (units(view), pixels(view));
+    draw(view, &SVGBackend::with_string(&mut svg, units).into_drawing_area())?;
     // Shown as large as the PNG; the units stay, so that it is sharp at any size.
-    let given = format!("width=\"{}\" height=\"{}\"", SIZE.0, SIZE.1);
-    Some(svg.replacen(&given, &format!("width=\"{}\" height=\"{}\"", PNG_SIZE.0, PNG_SIZE.1), 1))
+    let given = format!("width=\"{}\" height=\"{}\"", units.0, units.1);
+    Some(svg.replacen(&given, &format!("width=\"{}\" height=\"{}\"", pixels.0, pixels.1), 1))
 }
 
 /// The view as PNG.
 pub fn png(view: &View) -> Option<Vec<u8>> {
-    let size = (SIZE.0 as u32, SIZE.1 as u32);
+    let (size, half) = (units(view), pixels(view));
     let mut pixels = vec![0; (size.0 * size.1 * 3) as usize];
     draw(view, &BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area())?;
     let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, PNG_SIZE.0, PNG_SIZE.1);
+    let mut encoder = png::Encoder::new(&mut file, half.0, half.1);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header().ok()?;
-    writer.write_image_data(&halved(&pixels)).ok()?;
+    writer.write_image_data(&halved(&pixels, size.0 as usize)).ok()?;
     writer.finish().ok()?;
     Some(file)
 }
 
 /// Means of two by two pixels.
-fn halved(pixels: &[u8]) -> Vec<u8> {
-    let row = SIZE.0 as usize * 3;
+fn halved(pixels: &[u8], width: usize) -> Vec<u8> {
+    let row = width * 3;
     let mut half = Vec::with_capacity(pixels.len() / 4);
     for rows in pixels.chunks_exact(2 * row) {
         let (upper, lower) = rows.split_at(row);
@@ -77,14 +93,18 @@ fn draw<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> 
     let Area { left, right, top, bottom } = view.area;
     canvas.draw(&Rectangle::new([(left, top), (right, bottom)], PANEL.filled())).ok()?;
     grid(view, canvas)?;
-    if view.band.len() > 2 {
-        canvas.draw(&Polygon::new(view.band.clone(), TEXT.mix(0.14).filled())).ok()?;
+    for band in &view.bands {
+        canvas.draw(&Polygon::new(band.clone(), BAND.mix(0.3).filled())).ok()?;
     }
-    let (first, last) = (view.line.first()?.0, view.line.last()?.0);
-    let under = view.line.iter().copied().chain([(last, bottom), (first, bottom)]);
-    canvas.draw(&Polygon::new(under.collect::<Vec<_>>(), LINE.mix(0.22).filled())).ok()?;
+    // The area under the line would hide the band.
+    if view.bands.is_empty() {
+        let (first, last) = (view.line.first()?.0, view.line.last()?.0);
+        let under = view.line.iter().copied().chain([(last, bottom), (first, bottom)]);
+        canvas.draw(&Polygon::new(under.collect::<Vec<_>>(), LINE.mix(0.22).filled())).ok()?;
+    }
+    let width = if view.line.len() > DENSE_FROM { 3 } else { 6 };
     for piece in gentle(&view.line) {
-        stroke(canvas, piece, LINE, 6)?;
+        stroke(canvas, piece, LINE, width)?;
     }
     for run in &view.limits {
         for dash in dashes(run) {
@@ -94,14 +114,18 @@ fn draw<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> 
     for moment in &view.moments {
         moment_line(canvas, moment, view.area)?;
     }
-    for dot in &view.dots {
-        canvas.draw(&Circle::new(*dot, 14, GROUND.filled())).ok()?;
-        canvas.draw(&Circle::new(*dot, 10, LINE.filled())).ok()?;
+    if let Some(dot) = view.dot {
+        canvas.draw(&Circle::new(dot, 14, GROUND.filled())).ok()?;
+        canvas.draw(&Circle::new(dot, 10, LINE.filled())).ok()?;
+    }
+    for (weight, place) in &view.marks {
+        mark(canvas, *weight, *place)?;
     }
     if let Some(label) = &view.limit_label {
         backed(canvas, label, LIMIT)?;
     }
     texts(view, canvas)?;
+    legend(view, canvas)?;
     canvas.present().ok()
 }
 
@@ -115,10 +139,17 @@ fn grid<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> 
     for (x, label) in &view.times {
         stroke(canvas, vec![(*x, top), (*x, bottom)], GRID, 2)?;
         let half = text::width(label, view::LABEL) / 2;
-        let middle = (*x).clamp(half, SIZE.0 - half);
+        let middle = (*x).clamp(half, view.size.0 - half);
         // A mark without its text is still a mark; two texts over each other are none.
         if middle - half >= free_from {
-            write(canvas, label, (middle, view::TIMES_Y), view::LABEL, QUIET_TEXT, HPos::Center)?;
+            write(
+                canvas,
+                label,
+                (middle, view.size.1 - view::TIMES_UP),
+                view::LABEL,
+                QUIET_TEXT,
+                HPos::Center,
+            )?;
             free_from = middle + half + 12;
         }
     }
@@ -146,15 +177,52 @@ fn moment_line<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, moment: &MomentView,
     Some(())
 }
 
+/// A mark; each weight has its own shape and size, so that nobody depends on the colour.
+fn mark<DB: DrawingBackend>(canvas: &Canvas<'_, DB>, weight: Weight, (x, y): Place) -> Option<()> {
+    match weight {
+        Weight::Note => {
+            canvas.draw(&Circle::new((x, y), 13, GROUND.filled())).ok()?;
+            canvas.draw(&Circle::new((x, y), 9, NOTE.filled())).ok()
+        }
+        Weight::Warning => {
+            let triangle =
+                |size: i32| vec![(x - size, y + size * 3 / 4), (x, y - size), (x + size, y + size * 3 / 4)];
+            canvas.draw(&Polygon::new(triangle(21), GROUND.filled())).ok()?;
+            canvas.draw(&Polygon::new(triangle(15), WARNING.filled())).ok()
+        }
+        Weight::Page => {
+            let diamond = |size: i32| vec![(x - size, y), (x, y - size), (x + size, y), (x, y + size)];
+            canvas.draw(&Polygon::new(diamond(24), GROUND.filled())).ok()?;
+            canvas.draw(&Polygon::new(diamond(18), PAGE.filled())).ok()
+        }
+    }
+}
+
+fn legend<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> {
+    for (sign, label) in &view.legend {
+        // Signs stand in the middle of small letters, which is above that of the line.
+        let middle = (label.at.0 - SIGN / 2 - 4, label.at.1 - 6);
+        match sign {
+            Sign::Mark(weight) => mark(canvas, *weight, middle)?,
+            Sign::Band => {
+                let corners = [(middle.0 - 16, middle.1 - 14), (middle.0 + 16, middle.1 + 14)];
+                canvas.draw(&Rectangle::new(corners, BAND.mix(0.5).filled())).ok()?;
+            }
+        }
+        write(canvas, &label.text, label.at, view::LABEL, QUIET_TEXT, HPos::Left)?;
+    }
+    Some(())
+}
+
 fn texts<DB: DrawingBackend>(view: &View, canvas: &Canvas<'_, DB>) -> Option<()> {
     write(canvas, &view.title, (view::PAD, view::TITLE_Y), view::TITLE, TEXT, HPos::Left)?;
-    write(canvas, &view.last, (SIZE.0 - view::PAD, view::TITLE_Y), view::TITLE, LINE, HPos::Right)?;
+    write(canvas, &view.last, (view.size.0 - view::PAD, view::TITLE_Y), view::TITLE, LINE, HPos::Right)?;
     write(canvas, &view.subtitle, (view::PAD, view::SUBTITLE_Y), view::SUBTITLE, QUIET_TEXT, HPos::Left)?;
     write(canvas, &view.unit, (view::PAD, view::STRIP_Y), view::LABEL, QUIET_TEXT, HPos::Left)?;
     write(
         canvas,
         &view.caption,
-        (SIZE.0 - view::PAD, view::CAPTION_Y),
+        (view.size.0 - view::PAD, view.size.1 - view::CAPTION_UP),
         view::LABEL,
         QUIET_TEXT,
         HPos::Right,

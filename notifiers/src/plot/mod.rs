@@ -1,4 +1,5 @@
-//! Plots of evidence: what was measured, its limit, and when the alert fired and resolved; SVG and PNG.
+//! Plots: what was measured, its limit, and when the alert fired and resolved; or a series, what was expected of it, and
+//! what was reported. SVG and PNG.
 //!
 //! The same alert gives the same bytes. The background is opaque and dark, so that one picture suits light and dark
 //! surroundings; colours are also told apart by people who see fewer of them, and no colour says anything that a text or
@@ -18,7 +19,7 @@ use tocsin_proto::pb::notification::Alert;
 pub(crate) use axis::shown_unit;
 pub(crate) use number::short;
 
-pub use chart::{Band, Chart, Happening, Moment};
+pub use chart::{Band, Chart, Happening, Mark, Moment, Weight};
 
 /// A plot; both forms show the same.
 #[derive(Debug, Clone, PartialEq, Eq)]

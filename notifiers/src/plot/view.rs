@@ -1,6 +1,6 @@
 //! Where everything of a plot stands: the chart in units of the picture, before anything is drawn.
 //!
-//! The picture is [`SIZE`] units; the PNG has half as many pixels.
+//! The picture is [`View::size`] units; the PNG has half as many pixels.
 
 use std::ops::RangeInclusive;
 
@@ -8,11 +8,13 @@ use jiff::tz::TimeZone;
 use tocsin_proto::pb::notification::Point;
 
 use super::axis::Axis;
-use super::chart::{Chart, Happening, Moment};
+use super::chart::{Band, Chart, Happening, Mark, Moment, Weight};
 use super::{clock, text};
 
-/// Width and height.
-pub const SIZE: (i32, i32) = (1600, 900);
+/// Width and height of a plot in a message, which is often read on a phone.
+const CARD: (i32, i32) = (1600, 900);
+/// Width and height of a plot of a whole series: days are to be told apart in months.
+const WIDE: (i32, i32) = (3200, 1100);
 /// Free space at the edges.
 pub const PAD: i32 = 40;
 /// Sizes of texts.
@@ -23,18 +25,25 @@ pub const LABEL: u32 = 46;
 pub const TITLE_Y: i32 = 60;
 pub const SUBTITLE_Y: i32 = 124;
 pub const STRIP_Y: i32 = 192;
-pub const TIMES_Y: i32 = 802;
-pub const CAPTION_Y: i32 = 856;
+/// The same from below.
+pub const TIMES_UP: i32 = 98;
+pub const CAPTION_UP: i32 = 44;
+/// More marks of time than this would touch each other on a phone.
+const MARKS_MAX: i64 = 5;
 /// Space between things.
 const GAP: i32 = 20;
 /// Values beyond are not numbers that anybody measured.
-const SIZE_MAX: f64 = 1e300;
-const SIZE_MIN: f64 = 1e-280;
+const LARGEST: f64 = 1e300;
+const SMALLEST: f64 = 1e-280;
 /// A moment this part of the span outside of the points still gets its line.
 const OUTSIDE_PART: i64 = 2;
 
 /// Width of a column, of which no more than its first, highest, lowest and last point is drawn.
 const COLUMN: i32 = 4;
+/// Width of a sign in a legend, with its distance to the text.
+pub const SIGN: i32 = 44;
+/// The axis makes room for a band that reaches so many spans of the values beyond them.
+const BAND_REACH_SPANS: f64 = 0.5;
 /// Longer units stand at the axis only.
 const SHORT_UNIT: usize = 4;
 
@@ -66,9 +75,18 @@ pub struct MomentView {
     pub label: Label,
 }
 
+/// What a legend explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    Band,
+    Mark(Weight),
+}
+
 /// Everything that is drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
+    /// Width and height of the picture.
+    pub size: (i32, i32),
     pub title: String,
     /// The last value; stands at the right of the title.
     pub last: String,
@@ -82,14 +100,20 @@ pub struct View {
     /// Where points without a limit stand between, there are several.
     pub limits: Vec<Vec<Place>>,
     pub limit_label: Option<Label>,
-    /// Outline of the band.
-    pub band: Vec<Place>,
-    pub dots: Vec<Place>,
+    /// Outlines of the band; where nothing was expected between, there are several.
+    pub bands: Vec<Vec<Place>>,
+    /// The last point, if the chart is about what happened up to it.
+    pub dot: Option<Place>,
+    /// The least serious first.
+    pub marks: Vec<(Weight, Place)>,
+    /// What the marks and the band mean, side by side.
+    pub legend: Vec<(Sign, Label)>,
     pub moments: Vec<MomentView>,
 }
 
 /// From times and values to places.
 struct Mapping {
+    size: (i32, i32),
     from: i64,
     to: i64,
     axis: Axis,
@@ -120,19 +144,25 @@ impl View {
         let mut points: Vec<Point> = chart.points.iter().filter(|point| is_shown(point)).cloned().collect();
         points.sort_by_key(|point| point.at);
         let (from, to) = times(&points, &chart.moments)?;
-        let mapping = mapping(chart, &points, from, to);
+        // Only an alert is about its latest value; of a series it is one among many.
+        let is_alert = !chart.moments.is_empty();
+        let size = if is_alert { CARD } else { WIDE };
+        let mapping = mapping(chart, &points, (from, to), size);
         let samples = points.iter().filter_map(|point| Some((point.at, number(point.value)?)));
         let line = thinned(samples.map(|sample| mapping.place(sample)));
         let limits = limits(&points, &mapping);
-        let last = text::fitted(&mapping.axis.text(points.last()?.value), TITLE, SIZE.0 / 3);
-        let title_room = SIZE.0 - 2 * PAD - 2 * GAP - text::width(&last, TITLE);
+        let last = if is_alert { mapping.axis.text(points.last()?.value) } else { String::new() };
+        let last = text::fitted(&last, TITLE, size.0 / 3);
+        let title_room = size.0 - 2 * PAD - 2 * GAP - text::width(&last, TITLE);
         let moments = moments(&chart.moments, &mapping, zone);
-        let marked = chart.marked.iter().filter(|point| (from..=to).contains(&point.at));
-        let marked = marked.filter_map(|point| Some(mapping.place((point.at, number(point.value)?))));
+        let marks = marks(chart, &mapping);
+        let bands = bands(chart, &mapping);
+        let times = clock::marks(from, to, zone, if is_alert { MARKS_MAX } else { 2 * MARKS_MAX });
         Some(View {
+            size,
             title: text::fitted(&text::clean(&chart.title), TITLE, title_room),
             last,
-            subtitle: text::fitted(&text::clean(&chart.subtitle), SUBTITLE, SIZE.0 - 2 * PAD),
+            subtitle: text::fitted(&text::clean(&chart.subtitle), SUBTITLE, size.0 - 2 * PAD),
             unit: mapping.axis.unit.clone(),
             area: mapping.area,
             values: mapping
@@ -141,11 +171,13 @@ impl View {
                 .iter()
                 .map(|(value, text)| (mapping.y(*value), text.clone()))
                 .collect(),
-            times: clock::marks(from, to, zone).into_iter().map(|(at, text)| (mapping.x(at), text)).collect(),
-            caption: text::fitted(&clock::caption(from, to, zone), LABEL, SIZE.0 - 2 * PAD),
-            dots: line.last().copied().into_iter().chain(marked).collect(),
+            times: times.into_iter().map(|(at, text)| (mapping.x(at), text)).collect(),
+            caption: text::fitted(&clock::caption(from, to, zone), LABEL, size.0 - 2 * PAD),
+            dot: line.last().copied().filter(|_| is_alert),
             limit_label: limit_label(&points, &mapping, &limits, &line, &moments),
-            band: band(chart, &mapping),
+            legend: if is_alert { Vec::new() } else { legend(&marks, &bands, mapping.area) },
+            bands,
+            marks,
             line,
             limits,
             moments,
@@ -156,8 +188,8 @@ impl View {
 /// The value if it can be shown. What is smaller than anything measured counts as zero.
 fn number(value: f64) -> Option<f64> {
     match value.abs() {
-        size if size < SIZE_MIN => Some(0.0),
-        size if size <= SIZE_MAX => Some(value),
+        size if size < SMALLEST => Some(0.0),
+        size if size <= LARGEST => Some(value),
         _ => None,
     }
 }
@@ -171,18 +203,28 @@ fn times(points: &[Point], moments: &[Moment]) -> Option<(i64, i64)> {
     Some((near().fold(first, i64::min), near().fold(last, i64::max)))
 }
 
-fn mapping(chart: &Chart, points: &[Point], from: i64, to: i64) -> Mapping {
-    let band = chart.band.iter().filter(|band| (from..=to).contains(&band.at));
-    let band = band.flat_map(|band| [band.low, band.high]);
+fn mapping(chart: &Chart, points: &[Point], (from, to): (i64, i64), size: (i32, i32)) -> Mapping {
     let values: Vec<f64> = points.iter().map(|point| point.value).filter_map(number).collect();
-    let limits: Vec<f64> =
-        points.iter().filter_map(|point| number(point.limit?)).chain(band.filter_map(number)).collect();
-    let unit = text::fitted(&text::clean(&chart.unit), LABEL, SIZE.0 / 3);
+    let limits: Vec<f64> = points.iter().filter_map(|point| number(point.limit?)).collect();
+    let limits: Vec<f64> = limits.into_iter().chain(near_band(chart, from, to, &values)).collect();
+    let unit = text::fitted(&text::clean(&chart.unit), LABEL, size.0 / 3);
     let axis = Axis::new(&values, &limits, &unit);
     let widest = axis.marks.iter().map(|(_, label)| text::width(label, LABEL)).max().unwrap_or(0);
-    let left = (PAD + widest + GAP).min(SIZE.0 / 2);
-    let area = Area { left, right: SIZE.0 - PAD, top: STRIP_Y + 36, bottom: TIMES_Y - 40 };
-    Mapping { from, to, axis, area }
+    let left = (PAD + widest + GAP).min(size.0 / 2);
+    let area = Area { left, right: size.0 - PAD, top: STRIP_Y + 36, bottom: size.1 - TIMES_UP - 40 };
+    Mapping { size, from, to, axis, area }
+}
+
+/// Ends of the band that the axis makes room for. What a detector expects while it knows little can be so wide that the
+/// values would be a flat line in it.
+fn near_band(chart: &Chart, from: i64, to: i64, values: &[f64]) -> Vec<f64> {
+    let ends = values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (value.min(low), value.max(high)));
+    let reach = BAND_REACH_SPANS * (ends.1 - ends.0);
+    let near = ends.0 - reach..=ends.1 + reach;
+    let band = chart.band.iter().filter(|band| (from..=to).contains(&band.at));
+    band.flat_map(|band| [band.low, band.high]).filter_map(number).filter(|end| near.contains(end)).collect()
 }
 
 /// At most four places for each column: first, highest, lowest and last, in their order.
@@ -208,18 +250,58 @@ fn limits(points: &[Point], mapping: &Mapping) -> Vec<Vec<Place>> {
     runs.map(|run| thinned(run.iter().filter_map(place))).filter(|run| run.len() > 1).collect()
 }
 
-fn band(chart: &Chart, mapping: &Mapping) -> Vec<Place> {
+fn bands(chart: &Chart, mapping: &Mapping) -> Vec<Vec<Place>> {
     let is_inside = |at: &i64| (mapping.from..=mapping.to).contains(at);
-    let mut band: Vec<(i64, f64, f64)> = chart
-        .band
-        .iter()
-        .filter(|band| is_inside(&band.at))
-        .filter_map(|band| Some((band.at, number(band.low)?, number(band.high)?)))
-        .collect();
-    band.sort_by_key(|(at, ..)| *at);
-    let upper = thinned(band.iter().map(|(at, _, high)| mapping.place((*at, *high))));
-    let lower = thinned(band.iter().map(|(at, low, _)| mapping.place((*at, *low))));
-    upper.into_iter().chain(lower.into_iter().rev()).collect()
+    let ends = |band: &Band| Some((number(band.low)?, number(band.high)?));
+    let mut band: Vec<&Band> = chart.band.iter().filter(|band| is_inside(&band.at)).collect();
+    band.sort_by_key(|band| band.at);
+    let runs = band.chunk_by(|before, after| ends(before).is_some() == ends(after).is_some());
+    let outline = |run: &[&Band]| {
+        let known: Vec<(Place, Place)> = run
+            .iter()
+            .filter_map(|band| {
+                let (low, high) = ends(band)?;
+                Some((mapping.place((band.at, low)), mapping.place((band.at, high))))
+            })
+            .collect();
+        // Of a column all that was usual at some time in it: an edge to and fro would look like a hatching.
+        let columns = known.chunk_by(|(before, _), (after, _)| before.0 / COLUMN == after.0 / COLUMN);
+        let (lower, upper): (Vec<Place>, Vec<Place>) = columns
+            .filter_map(|column| {
+                let x = column.first()?.0.0;
+                let lowest = column.iter().map(|(low, _)| low.1).max()?;
+                Some(((x, lowest), (x, column.iter().map(|(_, high)| high.1).min()?)))
+            })
+            .unzip();
+        upper.into_iter().chain(lower.into_iter().rev()).collect()
+    };
+    runs.map(outline).filter(|outline: &Vec<Place>| outline.len() > 2).collect()
+}
+
+/// Marks, the least serious first; those that would hide each other once.
+fn marks(chart: &Chart, mapping: &Mapping) -> Vec<(Weight, Place)> {
+    let shown = chart.marked.iter().filter(|mark| (mapping.from..=mapping.to).contains(&mark.at));
+    let place = |mark: &Mark| Some((mark.weight, mapping.place((mark.at, number(mark.value)?))));
+    let mut marks: Vec<(Weight, Place)> = shown.filter_map(place).collect();
+    marks.sort_unstable();
+    marks.dedup_by_key(|(weight, (x, y))| (*weight, *x / COLUMN, *y / COLUMN));
+    marks
+}
+
+/// From the right end of the line between head and values.
+fn legend(marks: &[(Weight, Place)], bands: &[Vec<Place>], area: Area) -> Vec<(Sign, Label)> {
+    let weights = [Weight::Page, Weight::Warning, Weight::Note];
+    let weights = weights.into_iter().filter(|weight| marks.iter().any(|(other, _)| other == weight));
+    let signs = weights.map(|weight| (Sign::Mark(weight), weight.name()));
+    let signs = signs.chain((!bands.is_empty()).then_some((Sign::Band, "expected")));
+    let mut free_to = area.right;
+    let mut legend = Vec::new();
+    for (sign, text) in signs {
+        let width = text::width(text, LABEL);
+        legend.push((sign, Label { text: text.to_string(), at: (free_to - width, STRIP_Y), width }));
+        free_to -= width + SIGN + 2 * GAP;
+    }
+    legend
 }
 
 fn moments(moments: &[Moment], mapping: &Mapping, zone: &TimeZone) -> Vec<MomentView> {
@@ -290,8 +372,11 @@ fn limit_label(
             value if value < mapping.axis.low => ", far below",
             _ => "",
         };
-        let text =
-            text::fitted(&format!("limit {}{beyond}", limit_text(&mapping.axis, value)), LABEL, SIZE.0 / 2);
+        let text = text::fitted(
+            &format!("limit {}{beyond}", limit_text(&mapping.axis, value)),
+            LABEL,
+            mapping.size.0 / 2,
+        );
         let width = text::width(&text, LABEL);
         let left = if number == 0 { area.left + GAP } else { area.right - GAP - width };
         // A limit that changes must not run through its own text.
@@ -361,7 +446,7 @@ mod tests {
                 let labels = view.moments.iter().map(|moment| moment.label.at).chain(view.limit_label.iter().map(|label| label.at));
                 let places = view.line.iter().chain(view.limits.iter().flatten()).copied().chain(labels);
                 for (x, y) in places {
-                    prop_assert!((0..=SIZE.0).contains(&x) && (0..=SIZE.1).contains(&y), "{x}, {y}");
+                    prop_assert!((0..=view.size.0).contains(&x) && (0..=view.size.1).contains(&y), "{x}, {y}");
                 }
             }
         }
