@@ -198,3 +198,111 @@ impl Tail {
         self.from + self.scale * excess
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detectors::samples::noise;
+
+    /// The same without a sketch: the last 4000 scores, each as it was.
+    fn exact(past: &[f64], score: f64) -> f64 {
+        let mut past = past[past.len().saturating_sub(4000)..].to_vec();
+        past.sort_by(f64::total_cmp);
+        let n = past.len() as f64;
+        let from = past[(0.9 * n) as usize];
+        if score <= from {
+            let as_high = past.iter().filter(|other| **other >= score).count() as f64;
+            return -((as_high + 1.0) / (n + 1.0)).log10();
+        }
+        let tail: Vec<f64> = past.iter().filter(|other| **other > from).map(|other| other - from).collect();
+        let count = tail.len() as f64;
+        let mean = tail.iter().sum::<f64>() / count;
+        let variance = tail.iter().map(|excess| (excess - mean).powi(2)).sum::<f64>() / count;
+        let shape = (0.5 * (1.0 - mean * mean / variance)).clamp(1e-9, SHAPE_MAX);
+        let scale = mean * (1.0 - shape);
+        (1.0 + shape * (score - from) / scale).log10() / shape - (count / n).log10()
+    }
+
+    fn learnt(scores: &[f64]) -> Calibration {
+        let mut calibration = Calibration::default();
+        scores.iter().for_each(|score| calibration.learn(*score));
+        calibration
+    }
+
+    /// Light tail, heavy tail.
+    const SHAPES: [fn(usize) -> f64; 2] = [|i| noise(i).abs(), |i| (1.5 * noise(i)).exp()];
+
+    #[test]
+    fn a_sketch_says_what_the_exact_history_says() {
+        for shape in SHAPES {
+            let scores: Vec<f64> = (0..12_000).map(shape).collect();
+            for seen in [150, 400, 1000, 4000, 12_000] {
+                let calibration = learnt(&scores[..seen]);
+                for k in 0..200 {
+                    let score = shape(20_000 + k);
+                    let expected = exact(&scores[..seen], score);
+                    let found = calibration.rarity(score).expect("more than 100");
+                    assert!((found - expected).abs() < 0.1 + 0.1 * expected, "{seen}: {score}: {found}, exact {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_in_a_hundred_is_called_so() {
+        for shape in SHAPES {
+            let calibration = learnt(&(0..8000).map(shape).collect::<Vec<_>>());
+            let rare = (8000..28_000).filter(|i| calibration.rarity(shape(*i)) >= Some(2.0)).count();
+            assert!((130..=280).contains(&rare), "{rare} of 20000");
+        }
+    }
+
+    #[test]
+    fn the_score_of_a_rarity_has_that_rarity() {
+        for shape in SHAPES {
+            let calibration = learnt(&(0..5000).map(shape).collect::<Vec<_>>());
+            for rarity in [1.5, 3.0, 6.0] {
+                let score = calibration.score_at(rarity).expect("warm");
+                assert!((calibration.rarity(score).expect("warm") - rarity).abs() < 0.01, "{rarity}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_the_first_hundred() {
+        let calibration = learnt(&[1.0; 99]);
+        assert_eq!(calibration.rarity(1.0), None);
+        assert_eq!(calibration.score_at(3.0), None);
+    }
+
+    #[test]
+    fn what_always_was_is_usual_and_anything_else_is_rare() {
+        for constant in [0.0, 5.0] {
+            let calibration = learnt(&[constant; 500]);
+            assert!(calibration.rarity(constant).expect("warm") < 0.01);
+            assert!(calibration.rarity(constant + 10.0).expect("warm") > 3.0);
+        }
+    }
+
+    #[test]
+    fn the_past_fades() {
+        let mut calibration = learnt(&(0..4000).map(|i| 100.0 + noise(i).abs()).collect::<Vec<_>>());
+        assert!(calibration.rarity(100.5).expect("warm") < 1.0);
+        (0..12_000).for_each(|i| calibration.learn(noise(i).abs()));
+        let rarity = calibration.rarity(100.5).expect("warm");
+        assert!(rarity > 1.2, "less than a twentieth is left: {rarity}");
+    }
+
+    #[test]
+    fn the_groups_are_bounded_whatever_comes() {
+        let orders: [fn(usize) -> f64; 4] =
+            [|i| i as f64, |i| 1e9 - i as f64, |i| (i as f64).exp2(), |i| noise(i).abs().powi(9)];
+        for order in orders {
+            let mut calibration = Calibration::default();
+            for i in 0..20_000 {
+                calibration.learn(order(i).min(1e30));
+                assert!(calibration.groups.len() <= GROUPS_MAX, "{}", calibration.groups.len());
+            }
+        }
+    }
+}

@@ -26,6 +26,8 @@ pub mod pattern;
 pub mod point;
 pub mod range;
 pub mod rarity;
+#[cfg(test)]
+mod samples;
 pub mod scale;
 pub mod season;
 pub mod seasonal;
@@ -258,5 +260,96 @@ impl Detector {
     /// Samples are missing here, or are explained and not to be learnt from.
     pub fn skip(&mut self) {
         self.method().skip();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{daily, noise};
+    use super::*;
+
+    /// Samples with what makes them hard: gaps, spikes, a level that shifts, values that are missing.
+    fn series(step_ms: i64, count: usize) -> Vec<(Timestamp, f64)> {
+        let steps_per_five_minutes = (300_000 / step_ms).max(1) as usize;
+        let mut at = Timestamp::from_unix_ms(1_767_571_200_000);
+        (0..count)
+            .map(|i| {
+                at = at.plus_ms(if i % 1777 == 1776 { 40 * step_ms } else { step_ms });
+                let level = if i > count / 2 { 30.0 } else { 0.0 };
+                let spike = if i % 977 == 0 { 300.0 } else { 0.0 };
+                let value = daily(i / steps_per_five_minutes) + noise(i) + level + spike;
+                (at, if i % 1009 == 0 { f64::NAN } else { value })
+            })
+            .collect()
+    }
+
+    /// What is said of each sample, to the bit.
+    fn run(detector: &mut Detector, step_ms: i64, samples: &[(Timestamp, f64)]) -> Vec<String> {
+        let mut last = None;
+        samples
+            .iter()
+            .map(|(at, value)| {
+                if last.replace(*at).is_some_and(|last| at.ms_since(last) / 3 > step_ms) {
+                    detector.skip();
+                }
+                format!("{:?}", detector.push(*at, *value))
+            })
+            .collect()
+    }
+
+    fn every_kind(check: impl Fn(&str, Kind, &Settings, &[(Timestamp, f64)])) {
+        for (step_ms, count) in [(10_000, 12_000), (300_000, 6000)] {
+            let settings = Settings { step_ms, ..Settings::default() };
+            for (name, kind) in Kind::NAMES {
+                check(name, kind, &settings, &series(step_ms, count));
+            }
+        }
+    }
+
+    #[test]
+    fn the_scores_of_a_prefix_are_the_prefix_of_the_scores() {
+        every_kind(|name, kind, settings, samples| {
+            let whole = run(&mut Detector::new(kind, settings), settings.step_ms, samples);
+            for length in [1, 100, 1800, samples.len() - 1] {
+                let prefix = run(&mut Detector::new(kind, settings), settings.step_ms, &samples[..length]);
+                assert!(whole[..length] == prefix[..], "{name}, {length} of {}", samples.len());
+            }
+        });
+    }
+
+    #[test]
+    fn a_detector_restored_from_its_bytes_goes_on_as_if_nothing_had_happened() {
+        every_kind(|name, kind, settings, samples| {
+            let whole = run(&mut Detector::new(kind, settings), settings.step_ms, samples);
+            let mut detector = Detector::new(kind, settings);
+            let mut said = Vec::new();
+            // An odd number, so that each phase of whatever is periodic inside is met.
+            for part in samples.chunks(397) {
+                said.extend(run(&mut detector, i64::MAX, part));
+                let bytes = postcard::to_allocvec(&detector).expect("plain data");
+                detector = postcard::from_bytes(&bytes).expect("what was just written");
+                assert_eq!(postcard::to_allocvec(&detector).expect("plain data"), bytes, "{name}");
+            }
+            let unbroken = run(&mut Detector::new(kind, settings), i64::MAX, samples);
+            assert!(said == unbroken, "{name} at {} ms", settings.step_ms);
+            assert_eq!(said.len(), whole.len());
+        });
+    }
+
+    #[test]
+    fn the_state_is_at_most_twenty_kibibytes() {
+        every_kind(|name, kind, settings, samples| {
+            let mut detector = Detector::new(kind, settings);
+            run(&mut detector, settings.step_ms, samples);
+            let bytes = postcard::to_allocvec(&detector).expect("plain data").len();
+            assert!(bytes <= 20 * 1024, "{name}: {bytes} bytes");
+        });
+    }
+
+    #[test]
+    fn what_is_no_number_is_as_good_as_missing() {
+        let mut detector = Detector::new(Kind::Default, &Settings::default());
+        let assessment = detector.push(Timestamp::from_unix_s(0), f64::NAN);
+        assert!(assessment.score == 0.0 && !assessment.warm && assessment.tier == Tier::Usual);
     }
 }

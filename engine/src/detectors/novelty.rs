@@ -306,3 +306,146 @@ impl From<Recent> for Vec<f32> {
         recent.kept().to_vec()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detectors::samples::{STEP_MS, at, daily, noise};
+
+    /// The same, worked out from nothing: `values` are all since the last gap.
+    fn from_nothing(values: &[f64]) -> f64 {
+        let newest = &values[values.len() - STRETCH..];
+        let end = values.len() - STRETCH - LAG_MIN;
+        let start = (values.len() - STRETCH).saturating_sub(PAST);
+        let mut distances: Vec<f64> = (start..=end)
+            .map(|k| values[k..k + STRETCH].iter().zip(newest).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt())
+            .collect();
+        distances.sort_by(f64::total_cmp);
+        distances[..NEAREST].iter().sum::<f64>() / NEAREST as f64
+    }
+
+    #[track_caller]
+    fn check_sums(value: impl Fn(usize) -> f64, tolerance: f64) {
+        let values: Vec<f64> = (0..3000).map(value).collect();
+        let mut novelty = Novelty::default();
+        for i in 0..values.len() {
+            if let Some(distance) = novelty.push(at(i), values[i]) {
+                let expected = from_nothing(&values[..=i]);
+                assert!((distance - expected).abs() < tolerance, "{i}: {distance}, from nothing {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_that_slide_are_as_good_as_sums_made_anew() {
+        check_sums(|i| daily(i) + noise(i), 1e-3);
+    }
+
+    #[test]
+    fn a_spike_of_ten_million_leaves_nothing_behind_in_the_sums() {
+        let mut novelty = Novelty::default();
+        let mut plain = Novelty::default();
+        for i in 0..3000 {
+            let distance = novelty.push(at(i), if i == 1000 { 1e7 } else { daily(i) + noise(i) });
+            let without = plain.push(at(i), daily(i) + noise(i));
+            if i > 1000 + 2 * STRETCH {
+                let (distance, without) = (distance.expect("long enough"), without.expect("long enough"));
+                assert!((distance - without).abs() < 1.0, "{i}: {distance}, without {without}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_of_a_trillion_hides_nothing() {
+        check_sums(|i| 1e12 + daily(i) + noise(i), 0.05);
+        // The first sample does not show the level.
+        let mut novelty = Novelty::default();
+        let mut distance = None;
+        for i in 0..4000 {
+            distance = novelty.push(at(i), if i == 0 { 0.0 } else { 1e12 + daily(i) + noise(i) });
+        }
+        assert!(distance.is_some_and(|distance| (2.0..15.0).contains(&distance)), "{distance:?}");
+    }
+
+    #[test]
+    fn a_shape_never_seen_is_further_away() {
+        let mut novelty = Novelty::default();
+        let mut highest: f64 = 0.0;
+        for i in 0..2000 {
+            if let Some(distance) = novelty.push(at(i), daily(i) + noise(i)).filter(|_| i > 700) {
+                highest = highest.max(distance);
+            }
+        }
+        // The same level on average, but up and down each time.
+        let jagged = |i: usize| daily(i) + if i % 2 == 0 { 8.0 } else { -8.0 };
+        let distance = (2000..2064).map(|i| novelty.push(at(i), jagged(i))).last().flatten();
+        assert!(distance > Some(2.0 * highest), "{distance:?}, usually at most {highest}");
+    }
+
+    #[test]
+    fn no_stretch_goes_across_a_gap() {
+        let mut novelty = Novelty::default();
+        let mut jumped = |i: usize, steps: usize| novelty.push(at(i + steps), if i < 500 { 0.0 } else { 1000.0 } + noise(i));
+        assert!((0..500).map(|i| jumped(i, 0)).last().flatten().is_some());
+        for i in 500..500 + STRETCH - 1 {
+            assert_eq!(jumped(i, 100), None, "{i}");
+        }
+        // The level is new, but no stretch has both levels: all is 64 samples at a distance of 1000.
+        let distance = jumped(500 + STRETCH - 1, 100).expect("a whole stretch since the gap");
+        assert!((distance - 8000.0).abs() < 100.0, "{distance}");
+    }
+
+    #[test]
+    fn stretches_too_short_between_gaps_are_forgotten() {
+        let mut novelty = Novelty::default();
+        let mut i = 0;
+        for round in 0..200 {
+            for k in 0..30 {
+                assert_eq!(novelty.push(at(i + 100 * round), noise(i)), None, "{k}");
+                i += 1;
+            }
+        }
+        assert!(novelty.values.len <= STRETCH && novelty.segments.len() == 1);
+    }
+
+    #[test]
+    fn segments_and_samples_stay_bounded_and_together() {
+        let mut novelty = Novelty::default();
+        for i in 0..20_000 {
+            let gaps = i / (STRETCH + 7);
+            let distance = novelty.push(at(i + 50 * gaps), daily(i) + noise(i));
+            assert!(distance.is_none_or(f64::is_finite));
+            let total: usize = novelty.segments.iter().map(|length| usize::from(*length)).sum();
+            assert_eq!(total, novelty.values.len);
+            assert!(total <= KEPT && novelty.segments.len() <= KEPT / STRETCH + 2);
+        }
+    }
+
+    #[test]
+    fn a_hole_shorter_than_a_quarter_of_a_stretch_breaks_nothing() {
+        let mut novelty = Novelty::default();
+        (0..500).for_each(|i| drop(novelty.push(at(i), noise(i))));
+        assert!(novelty.push(at(500 + 14), 0.0).is_some());
+        assert_eq!(novelty.push(at(500 + 14 + 20), 0.0), None);
+    }
+
+    #[test]
+    fn what_is_restored_at_any_sample_goes_on_to_the_bit() {
+        let mut novelty = Novelty::default();
+        let value = |i: usize| 1e6 * daily(i) + noise(i) + if i % 701 == 0 { 1e12 } else { 0.0 };
+        let time = |i: usize| at(i + if i > 1500 { 77 } else { 0 });
+        for i in 0..1800 {
+            if i % 17 == 0 {
+                let bytes = postcard::to_allocvec(&novelty).expect("plain data");
+                novelty = postcard::from_bytes(&bytes).expect("what was just written");
+            }
+            novelty.push(time(i), value(i));
+        }
+        let mut whole = Novelty::default();
+        (0..1800).for_each(|i| drop(whole.push(time(i), value(i))));
+        for i in 1800..2100 {
+            assert_eq!(novelty.push(time(i), value(i)), whole.push(time(i), value(i)), "{i}");
+        }
+        assert_eq!(STEP_MS, at(1).ms_since(at(0)));
+    }
+}

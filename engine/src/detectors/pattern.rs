@@ -4,6 +4,9 @@
 //! two are calibrated, each on its own past, and the mean of their rarities plus that of the range is the sample's: one
 //! of the two must be very sure or both a little, and a value never seen is enough alone.
 //!
+//! Nothing is reported before a whole season has been seen, and nothing above a note before two: until then every hour of
+//! the day is a new one.
+//!
 //! On NAB no single method comes near (facts: novelty 64, range 57, seasonal 53, the three together 74), and no further
 //! one adds to them.
 
@@ -28,6 +31,9 @@ pub struct Pattern {
     of_seasonal: Calibration,
     range: Range,
     gate: Gate,
+    season_ms: i64,
+    /// When the first sample came.
+    since: Option<Timestamp>,
 }
 
 impl Pattern {
@@ -42,6 +48,19 @@ impl Pattern {
             of_seasonal: Calibration::default(),
             range: Range::new(settings.over_ms),
             gate: Gate::default(),
+            season_ms: settings.season_ms,
+            since: None,
+        }
+    }
+
+    /// The highest tier that what has been seen can bear.
+    fn tier_max(&self, at: Timestamp) -> Tier {
+        let seen_ms = self.since.map_or(0, |since| at.ms_since(since));
+        match seen_ms / self.season_ms.max(1) {
+            _ if !self.of_seasonal.is_warm() => Tier::Usual,
+            0 => Tier::Usual,
+            1 => Tier::Note,
+            _ => Tier::Page,
         }
     }
 
@@ -77,9 +96,11 @@ impl Method for Pattern {
             residual.map_or(0.0, |residual| calibrated(&mut self.of_seasonal, residual.smoothed.abs()));
         let place = self.range.push(at, value);
         let rarity = 0.5 * (novelty + seasonal) + place.map_or(0.0, |place| place.rarity);
-        let warm = place.is_some() && self.of_seasonal.is_warm();
-        let tier =
-            if self.matters(value, residual, place) { self.gate.pass(rarity) } else { self.gate.pass(0.0) };
+        self.since.get_or_insert(at);
+        let tier_max = self.tier_max(at);
+        // What may not be reported must not begin a cool-down.
+        let may = tier_max > Tier::Usual && self.matters(value, residual, place);
+        let tier = self.gate.pass(if may { rarity } else { 0.0 }).min(tier_max);
         let (low, high) = place.map_or((f64::NAN, f64::NAN), |place| (place.lower, place.upper));
         let (expected, margin) =
             residual.map_or((f64::NAN, f64::NAN), |residual| (residual.expected, residual.margin));
@@ -90,12 +111,112 @@ impl Method for Pattern {
             // Of two ends the nearer one; NaN is as good as none.
             lower: low.max(expected - margin),
             upper: high.min(expected + margin),
-            warm,
-            // What has just begun is seldom worth more than a note.
-            tier: if warm { tier } else { tier.min(Tier::Note) },
+            warm: tier_max == Tier::Page,
+            tier,
         }
     }
 
     /// Nothing: what a gap is follows from the time between samples, see [`super::novelty`].
     fn skip(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detectors::samples::{at, daily, noise};
+
+    const DAY: usize = 288;
+
+    /// The reports over some days: sample and tier.
+    fn reports(settings: &Settings, days: usize, value: impl Fn(usize) -> f64) -> Vec<(usize, Tier)> {
+        let mut pattern = Pattern::new(settings);
+        (0..days * DAY)
+            .map(|i| (i, pattern.push(at(i), value(i)).tier))
+            .filter(|(_, tier)| *tier > Tier::Usual)
+            .collect()
+    }
+
+    /// Five weeks as usual, but for what happens on day 28.
+    fn happens(settings: &Settings, what: impl Fn(usize) -> f64) -> Vec<(usize, Tier)> {
+        let all = reports(settings, 35, |i| daily(i) + noise(i) + i.checked_sub(28 * DAY).map_or(0.0, &what));
+        all.into_iter().filter(|(i, _)| *i >= 28 * DAY).map(|(i, tier)| (i - 28 * DAY, tier)).collect()
+    }
+
+    #[test]
+    fn a_usual_month_has_hardly_a_report() {
+        let reports = reports(&Settings::default(), 60, |i| daily(i) + noise(i));
+        assert!(reports.len() <= 4 && reports.iter().all(|(_, tier)| *tier < Tier::Page), "{reports:?}");
+    }
+
+    #[test]
+    fn a_drop_of_the_level_is_reported_within_the_hour_and_not_again_when_it_has_become_the_norm() {
+        let reports = happens(&Settings::default(), |_| -30.0);
+        let first = reports.first().expect("a report");
+        assert!(first.0 <= 12, "{reports:?}");
+        assert!(reports.iter().any(|(_, tier)| *tier >= Tier::Warning), "{reports:?}");
+        assert!(reports.iter().all(|(i, _)| *i <= 3 * DAY), "{reports:?}");
+    }
+
+    #[test]
+    fn the_same_a_second_time_on_the_next_day_is_reported_again() {
+        let reports = happens(&Settings::default(), |i| if i % DAY < 48 && i < 2 * DAY { -60.0 } else { 0.0 });
+        assert!(reports.iter().any(|(i, _)| *i <= 12), "{reports:?}");
+        assert!(reports.iter().any(|(i, _)| (DAY..DAY + 48).contains(i)), "{reports:?}");
+    }
+
+    #[test]
+    fn a_usual_value_at_an_unusual_hour_is_reported() {
+        // Noon's level at midnight; the value itself is within the range of every day.
+        let reports = happens(&Settings::default(), |i| if i < 96 { daily(i + DAY / 2) - daily(i) } else { 0.0 });
+        assert!(reports.iter().any(|(i, _)| *i <= 96), "{reports:?}");
+    }
+
+    #[test]
+    fn only_the_direction_asked_for_is_reported() {
+        for (direction, other) in [(Direction::Up, -30.0), (Direction::Down, 30.0)] {
+            let settings = Settings { direction, ..Settings::default() };
+            assert!(happens(&settings, |i| if i < DAY { other } else { 0.0 }).iter().all(|(i, _)| *i >= DAY));
+            assert!(happens(&settings, |_| -other).iter().any(|(i, _)| *i <= 12));
+        }
+    }
+
+    #[test]
+    fn what_is_smaller_than_the_least_effect_is_not_reported() {
+        let settings = Settings { effect_min: 50.0, ..Settings::default() };
+        assert_eq!(happens(&settings, |_| -30.0), []);
+        assert!(!happens(&settings, |_| -60.0).is_empty());
+    }
+
+    #[test]
+    fn a_gap_reports_nothing() {
+        for hours in [1, 5, 30] {
+            let mut pattern = Pattern::new(&Settings::default());
+            (0..28 * DAY).for_each(|i| drop(pattern.push(at(i), daily(i) + noise(i))));
+            let after = (28 * DAY + hours * 12)..(30 * DAY + hours * 12);
+            let reported = after.filter(|i| pattern.push(at(*i), daily(*i) + noise(*i)).tier > Tier::Usual).count();
+            assert!(reported <= 1, "{reported} after {hours} hours");
+        }
+    }
+
+    #[test]
+    fn a_cold_start_reports_nothing_on_the_first_day_and_notes_on_the_second() {
+        // Comes up from nothing, as connections do after a start.
+        let climbs = |i: usize| 125.0 * (1.0 - (-(i as f64) / 100.0).exp()) + noise(i);
+        let reports = reports(&Settings::default(), 2, climbs);
+        assert!(reports.iter().all(|(i, tier)| *i >= DAY && *tier == Tier::Note), "{reports:?}");
+    }
+
+    #[test]
+    fn the_band_holds_what_is_usual_and_not_what_is_reported() {
+        let mut pattern = Pattern::new(&Settings::default());
+        let mut outside = 0;
+        for i in 0..28 * DAY {
+            let Assessment { value, expected, lower, upper, warm, .. } = pattern.push(at(i), daily(i) + noise(i));
+            assert!(!warm || lower < expected && expected < upper, "{i}: {lower} {expected} {upper}");
+            outside += usize::from(i > 7 * DAY && !(lower..=upper).contains(&value));
+        }
+        assert!(outside < 100, "{outside} of {}", 21 * DAY);
+        let drop = pattern.push(at(28 * DAY), 40.0);
+        assert!(drop.tier > Tier::Usual && drop.value < drop.lower && drop.lower > 70.0, "{drop:?}");
+    }
 }

@@ -119,3 +119,73 @@ impl Method for Alone {
 
     fn skip(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detectors::samples::{STEP_MS, at, noise};
+
+    const DAY: usize = (86_400_000 / STEP_MS) as usize;
+
+    fn seen(days: usize, value: impl Fn(usize) -> f64) -> Range {
+        let mut range = Range::new(28 * 86_400_000);
+        (0..days * DAY).for_each(|i| drop(range.push(at(i), value(i))));
+        range
+    }
+
+    #[track_caller]
+    fn check(range: &Range, i: usize, value: f64, is_new: bool) {
+        let place = range.clone().push(at(i), value).expect("long enough");
+        assert_eq!(place.rarity >= 2.0, is_new, "{value}: {place:?}");
+        assert_eq!(value < place.lower || value > place.upper, is_new, "{value}: {place:?}");
+    }
+
+    #[test]
+    fn only_what_is_clearly_outside_of_all_is_new() {
+        let range = seen(2, |i| (i % 101) as f64);
+        for (value, is_new) in [(0.0, false), (100.0, false), (101.0, false), (103.0, true), (-1.0, false), (-3.0, true)] {
+            check(&range, 2 * DAY, value, is_new);
+        }
+    }
+
+    #[test]
+    fn further_outside_is_rarer() {
+        let mut range = seen(2, |i| (i % 101) as f64);
+        let near = range.clone().push(at(2 * DAY), 110.0).expect("long enough").rarity;
+        let far = range.push(at(2 * DAY), 1e6).expect("long enough").rarity;
+        assert!(2.0 < near && near < 3.0 && far > 6.0, "{near} {far}");
+    }
+
+    #[test]
+    fn an_extreme_is_remembered_for_the_time_asked_for_and_then_forgotten() {
+        let spike = |i: usize| if i == DAY { 1000.0 } else { noise(i) };
+        check(&seen(28, spike), 28 * DAY, 900.0, false);
+        check(&seen(34, spike), 34 * DAY, 900.0, true);
+    }
+
+    #[test]
+    fn a_slow_series_is_remembered_for_longer() {
+        let mut range = Range::new(28 * 86_400_000);
+        let daily = |i: usize| at(i * DAY);
+        for i in 0..1000 {
+            range.push(daily(i), if i == 10 { 1000.0 } else { noise(i) });
+        }
+        let place = range.push(daily(1000), 900.0).expect("long enough");
+        assert_eq!(place.rarity, 0.0, "1000 days are not 4000 samples");
+    }
+
+    #[test]
+    fn any_change_of_what_never_changed_is_new() {
+        let range = seen(1, |_| 7.0);
+        check(&range, DAY, 7.0, false);
+        check(&range, DAY, 7.1, true);
+    }
+
+    #[test]
+    fn a_cold_start_reports_nothing() {
+        let mut range = Range::new(28 * 86_400_000);
+        for i in 0..150 {
+            assert_eq!(range.push(at(i), i as f64), None);
+        }
+    }
+}

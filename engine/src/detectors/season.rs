@@ -173,3 +173,60 @@ fn candidates(means: &[f64]) -> impl Iterator<Item = usize> {
         period.saturating_sub(around).max(PERIOD_MIN)..=(period + around).min(PERIOD_MAX)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detectors::samples::{STEP_MS, at, daily, noise};
+
+    const DAY: usize = (DAY_MS / STEP_MS) as usize;
+
+    /// The seasons in use over some days, one entry a change: day and hours.
+    fn changes(days: usize, value: impl Fn(usize) -> f64) -> Vec<(usize, f64)> {
+        let mut season = Season::new(DAY_MS, STEP_MS);
+        (0..days * DAY)
+            .filter_map(|i| season.push(at(i), value(i)).then(|| (i / DAY, season.length_ms() as f64 / 3_600_000.0)))
+            .collect()
+    }
+
+    fn wave(i: usize, hours: f64) -> f64 {
+        10.0 * ((i as i64 * STEP_MS) as f64 / 3_600_000.0 / hours * std::f64::consts::TAU).sin()
+    }
+
+    #[test]
+    fn a_clear_season_that_the_day_does_not_show_is_followed_on_the_third_day_after_two_weeks() {
+        assert_eq!(changes(20, |i| wave(i, 5.0) + noise(i)), [(16, 5.0)]);
+        assert_eq!(changes(20, |i| wave(i, 33.0) + noise(i)), [(16, 33.0)]);
+    }
+
+    #[test]
+    fn what_the_day_shows_too_changes_nothing() {
+        assert_eq!(changes(30, |i| daily(i) + noise(i)), []);
+        assert_eq!(changes(30, |i| wave(i, 6.0) + noise(i)), []);
+        assert_eq!(changes(30, |i| daily(i) + wave(i, 8.0) + noise(i)), []);
+    }
+
+    #[test]
+    fn noise_constants_and_single_spikes_have_no_season() {
+        assert_eq!(changes(30, |i| noise(i)), []);
+        assert_eq!(changes(30, |_| 3.0), []);
+        assert_eq!(changes(30, |i| if i == 20 * DAY { 1e300 } else { noise(i) }), []);
+        let walk = |i: usize| (0..i / 100).map(noise).sum::<f64>();
+        assert_eq!(changes(30, walk), []);
+    }
+
+    #[test]
+    fn the_day_comes_back_when_it_is_clear_again() {
+        let value = |i: usize| if i < 20 * DAY { wave(i, 5.0) } else { 10.0 * daily(i) } + noise(i);
+        let changes = changes(50, value);
+        assert_eq!(changes.first(), Some(&(16, 5.0)));
+        assert_eq!(changes.last().map(|change| change.1), Some(24.0), "{changes:?}");
+    }
+
+    #[test]
+    fn a_day_of_nothing_begins_anew() {
+        let mut season = Season::new(DAY_MS, STEP_MS);
+        (0..13 * DAY).for_each(|i| drop(season.push(at(i), wave(i, 5.0))));
+        (15 * DAY..20 * DAY).for_each(|i| assert!(!season.push(at(i), wave(i, 5.0)), "{i}"));
+    }
+}
