@@ -237,7 +237,9 @@ fn push(detector: &mut Detector, number: i64) -> f64 {
 fn warm_detector(kind: Kind) -> (Detector, i64) {
     const SAMPLES: i64 = 5 * 8_640;
     let mut detector = Detector::new(kind, &Settings { step_ms: 10_000, ..Settings::default() });
-    (0..SAMPLES).for_each(|number| drop(push(&mut detector, number)));
+    for number in 0..SAMPLES {
+        push(&mut detector, number);
+    }
     (detector, SAMPLES)
 }
 
