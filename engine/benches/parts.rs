@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use prost::Message as _;
+use tocsin_engine::detectors::{Detector, Kind, Settings};
 use tocsin_engine::dispatch::alert::{AlertChange, AlertState};
 use tocsin_engine::dispatch::routing::{Receiver, Routing};
 use tocsin_engine::dispatch::{Dispatcher, Input as Told};
@@ -30,6 +31,10 @@ use tocsin_proto::pb::event::event::PeerObserverEvent;
 use tocsin_proto::schema::Schema;
 
 fn main() {
+    for (name, kind) in [("point", Kind::Point), ("default", Kind::Default)] {
+        let bytes = postcard::to_stdvec(&warm_detector(kind).0).expect("can be written").len();
+        println!("state of detector_{name}: {bytes} bytes");
+    }
     divan::main();
 }
 
@@ -214,6 +219,50 @@ fn read_window(bencher: Bencher, name: &str) {
         );
     }
     bencher.bench(|| column.read(0, Timestamp::from_unix_s(1_200)));
+}
+
+/// Ten-second samples with a season, noise and bursts.
+fn sample(number: i64) -> f64 {
+    let noise = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    let day = (number as f64 / 8_640.0 * std::f64::consts::TAU).sin();
+    let burst = if number % 613 == 0 { 40.0 } else { 0.0 };
+    60.0 + 10.0 * day + noise as f64 / (1 << 22) as f64 + burst
+}
+
+fn push(detector: &mut Detector, number: i64) -> f64 {
+    detector.push(Timestamp::from_unix_s(number * 10), sample(number)).score
+}
+
+/// A detector after five days, and the number of the next sample: its rings and slots are full.
+fn warm_detector(kind: Kind) -> (Detector, i64) {
+    const SAMPLES: i64 = 5 * 8_640;
+    let mut detector = Detector::new(kind, &Settings { step_ms: 10_000, ..Settings::default() });
+    for number in 0..SAMPLES {
+        push(&mut detector, number);
+    }
+    (detector, SAMPLES)
+}
+
+/// A thousand samples at steady state; the item is one sample.
+fn judge_samples(bencher: Bencher, kind: Kind) {
+    let (mut detector, mut number) = warm_detector(kind);
+    bencher.counter(ItemsCount::new(1_000_u32)).bench_local(|| {
+        let from = number;
+        number += 1_000;
+        (from..number).map(|number| push(&mut detector, number)).sum::<f64>()
+    });
+}
+
+/// The point channel: the bar is 2 microseconds a sample.
+#[divan::bench]
+fn detector_point(bencher: Bencher) {
+    judge_samples(bencher, Kind::Point);
+}
+
+/// Both channels: the bar is 6 microseconds a sample.
+#[divan::bench]
+fn detector_default(bencher: Bencher) {
+    judge_samples(bencher, Kind::Default);
 }
 
 /// Asking the guard of a rule about a quiet key.

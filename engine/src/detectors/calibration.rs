@@ -242,7 +242,10 @@ mod tests {
                     let score = shape(20_000 + k);
                     let expected = exact(&scores[..seen], score);
                     let found = calibration.rarity(score).expect("more than 100");
-                    assert!((found - expected).abs() < 0.1 + 0.1 * expected, "{seen}: {score}: {found}, exact {expected}");
+                    assert!(
+                        (found - expected).abs() < 0.1 + 0.1 * expected,
+                        "{seen}: {score}: {found}, exact {expected}"
+                    );
                 }
             }
         }

@@ -140,7 +140,9 @@ mod tests {
         let told: Vec<_> = (2_160..2_160 + 13).map(|hour| push(hour, daily(hour))).collect();
         assert!((told[12].expected - 150.0).abs() < 15.0, "{:?}", told[12]);
         assert!(told.iter().all(|one| one.tier == Tier::Usual), "{told:?}");
-        (2_173..2_187).for_each(|hour| drop(push(hour, daily(hour))));
+        for hour in 2_173..2_187 {
+            push(hour, daily(hour));
+        }
         assert!(push(2_187, 150.0).tier > Tier::Usual, "at three o'clock at night");
     }
 

@@ -318,7 +318,9 @@ mod tests {
         let end = values.len() - STRETCH - LAG_MIN;
         let start = (values.len() - STRETCH).saturating_sub(PAST);
         let mut distances: Vec<f64> = (start..=end)
-            .map(|k| values[k..k + STRETCH].iter().zip(newest).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt())
+            .map(|k| {
+                values[k..k + STRETCH].iter().zip(newest).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+            })
             .collect();
         distances.sort_by(f64::total_cmp);
         distances[..NEAREST].iter().sum::<f64>() / NEAREST as f64
@@ -385,7 +387,9 @@ mod tests {
     #[test]
     fn no_stretch_goes_across_a_gap() {
         let mut novelty = Novelty::default();
-        let mut jumped = |i: usize, steps: usize| novelty.push(at(i + steps), if i < 500 { 0.0 } else { 1000.0 } + noise(i));
+        let mut jumped = |i: usize, steps: usize| {
+            novelty.push(at(i + steps), if i < 500 { 0.0 } else { 1000.0 } + noise(i))
+        };
         assert!((0..500).map(|i| jumped(i, 0)).last().flatten().is_some());
         for i in 500..500 + STRETCH - 1 {
             assert_eq!(jumped(i, 100), None, "{i}");

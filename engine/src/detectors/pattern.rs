@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn the_same_a_second_time_on_the_next_day_is_reported_again() {
-        let reports = happens(&Settings::default(), |i| if i % DAY < 48 && i < 2 * DAY { -60.0 } else { 0.0 });
+        let reports =
+            happens(&Settings::default(), |i| if i % DAY < 48 && i < 2 * DAY { -60.0 } else { 0.0 });
         assert!(reports.iter().any(|(i, _)| *i <= 12), "{reports:?}");
         assert!(reports.iter().any(|(i, _)| (DAY..DAY + 48).contains(i)), "{reports:?}");
     }
@@ -167,7 +168,8 @@ mod tests {
     #[test]
     fn a_usual_value_at_an_unusual_hour_is_reported() {
         // Noon's level at midnight; the value itself is within the range of every day.
-        let reports = happens(&Settings::default(), |i| if i < 96 { daily(i + DAY / 2) - daily(i) } else { 0.0 });
+        let reports =
+            happens(&Settings::default(), |i| if i < 96 { daily(i + DAY / 2) - daily(i) } else { 0.0 });
         assert!(reports.iter().any(|(i, _)| *i <= 96), "{reports:?}");
     }
 
@@ -193,7 +195,8 @@ mod tests {
             let mut pattern = Pattern::new(&Settings::default());
             (0..28 * DAY).for_each(|i| drop(pattern.push(at(i), daily(i) + noise(i))));
             let after = (28 * DAY + hours * 12)..(30 * DAY + hours * 12);
-            let reported = after.filter(|i| pattern.push(at(*i), daily(*i) + noise(*i)).tier > Tier::Usual).count();
+            let reported =
+                after.filter(|i| pattern.push(at(*i), daily(*i) + noise(*i)).tier > Tier::Usual).count();
             assert!(reported <= 1, "{reported} after {hours} hours");
         }
     }
@@ -211,7 +214,8 @@ mod tests {
         let mut pattern = Pattern::new(&Settings::default());
         let mut outside = 0;
         for i in 0..28 * DAY {
-            let Assessment { value, expected, lower, upper, warm, .. } = pattern.push(at(i), daily(i) + noise(i));
+            let Assessment { value, expected, lower, upper, warm, .. } =
+                pattern.push(at(i), daily(i) + noise(i));
             assert!(!warm || lower < expected && expected < upper, "{i}: {lower} {expected} {upper}");
             outside += usize::from(i > 7 * DAY && !(lower..=upper).contains(&value));
         }

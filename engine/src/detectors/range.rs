@@ -143,7 +143,9 @@ mod tests {
     #[test]
     fn only_what_is_clearly_outside_of_all_is_new() {
         let range = seen(2, |i| (i % 101) as f64);
-        for (value, is_new) in [(0.0, false), (100.0, false), (101.0, false), (103.0, true), (-1.0, false), (-3.0, true)] {
+        for (value, is_new) in
+            [(0.0, false), (100.0, false), (101.0, false), (103.0, true), (-1.0, false), (-3.0, true)]
+        {
             check(&range, 2 * DAY, value, is_new);
         }
     }

@@ -86,7 +86,9 @@ mod tests {
     #[test]
     fn one_departure_does_not_inflate_it() {
         let mut scale = Scale::new(0.01, 4.0);
-        (0..1_000).for_each(|number| drop(scale.learn(if number % 2 == 0 { 1.0 } else { -1.0 }, 0.1)));
+        for number in 0..1_000 {
+            scale.learn(if number % 2 == 0 { 1.0 } else { -1.0 }, 0.1);
+        }
         let before = scale.at_least(0.1);
         assert_eq!(scale.learn(50.0, 0.1), 4.0 * before);
         assert!(scale.at_least(0.1) < 1.1 * before);
@@ -95,7 +97,9 @@ mod tests {
     #[test]
     fn series_that_never_varied_learns_all_the_same() {
         let mut scale = Scale::new(0.01, 4.0);
-        (0..100).for_each(|_| drop(scale.learn(0.0, 1e-9)));
+        for _ in 0..100 {
+            scale.learn(0.0, 1e-9);
+        }
         let learnt: f64 = (0..200).map(|_| scale.learn(1.0, 1e-9)).sum();
         assert!(learnt > 10.0, "{learnt}");
     }

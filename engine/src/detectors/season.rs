@@ -185,7 +185,9 @@ mod tests {
     fn changes(days: usize, value: impl Fn(usize) -> f64) -> Vec<(usize, f64)> {
         let mut season = Season::new(DAY_MS, STEP_MS);
         (0..days * DAY)
-            .filter_map(|i| season.push(at(i), value(i)).then(|| (i / DAY, season.length_ms() as f64 / 3_600_000.0)))
+            .filter_map(|i| {
+                season.push(at(i), value(i)).then(|| (i / DAY, season.length_ms() as f64 / 3_600_000.0))
+            })
             .collect()
     }
 
