@@ -106,7 +106,9 @@ impl Calibration {
             self.groups.iter().take_while(|group| group.score >= score).map(|group| group.weight).sum();
         let fresh = self.fresh.iter().filter(|other| **other >= score).count();
         let total = self.total + self.fresh.len() as f64;
-        Some(-((f64::from(grouped) + fresh as f64 + 1.0) / (total + 1.0)).log10())
+        // Sums of weights are rounded.
+        let probability = ((f64::from(grouped) + fresh as f64 + 1.0) / (total + 1.0)).min(1.0);
+        Some(-probability.log10())
     }
 
     /// The score that is as rare as this, for rarities of 1 and more. `None` while there is no tail.

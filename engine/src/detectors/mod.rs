@@ -255,7 +255,8 @@ impl Detector {
             self.skip();
             return Assessment::unknown(value);
         }
-        self.method().push(at, value)
+        // Beyond this, squares and differences would not be finite; nothing real is.
+        self.method().push(at, value.clamp(-1e30, 1e30))
     }
 
     /// Samples are missing here, or are explained and not to be learnt from.
@@ -326,12 +327,12 @@ mod tests {
             let mut said = Vec::new();
             // An odd number, so that each phase of whatever is periodic inside is met.
             for part in samples.chunks(397) {
-                said.extend(run(&mut detector, i64::MAX, part));
+                said.extend(run(&mut detector, i64::MAX / 4, part));
                 let bytes = postcard::to_allocvec(&detector).expect("plain data");
                 detector = postcard::from_bytes(&bytes).expect("what was just written");
                 assert_eq!(postcard::to_allocvec(&detector).expect("plain data"), bytes, "{name}");
             }
-            let unbroken = run(&mut Detector::new(kind, settings), i64::MAX, samples);
+            let unbroken = run(&mut Detector::new(kind, settings), i64::MAX / 4, samples);
             assert!(said == unbroken, "{name} at {} ms", settings.step_ms);
             assert_eq!(said.len(), whole.len());
         });
@@ -344,6 +345,24 @@ mod tests {
             run(&mut detector, settings.step_ms, samples);
             let bytes = postcard::to_allocvec(&detector).expect("plain data").len();
             assert!(bytes <= 20 * 1024, "{name}: {bytes} bytes");
+        });
+    }
+
+    #[test]
+    fn no_value_and_no_time_makes_nonsense_of_the_score() {
+        const VALUES: [f64; 9] = [0.0, 1e308, -1e308, 1e-320, 1.0, -1.0, 1e30, 7e15, f64::INFINITY];
+        every_kind(|name, kind, settings, samples| {
+            let mut detector = Detector::new(kind, settings);
+            for (i, (at, value)) in samples.iter().enumerate() {
+                let value = if noise(i) > 1.0 { VALUES[i % VALUES.len()] } else { *value };
+                let at = if i % 50 == 0 { Timestamp::from_unix_ms(at.unix_ms() - 86_400_000) } else { *at };
+                let assessment = detector.push(at, value);
+                assert!((0.0..=1.0).contains(&assessment.score), "{name}, {i}: {assessment:?}");
+            }
+            for at in [Timestamp::MIN, Timestamp::MAX, Timestamp::MIN] {
+                let assessment = detector.push(at, 100.0);
+                assert!((0.0..=1.0).contains(&assessment.score), "{name}: {assessment:?}");
+            }
         });
     }
 
