@@ -37,7 +37,9 @@ impl FromStr for Span {
     /// The error says what would be accepted.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("{text:?} is no span of time, expected a whole number and ms, s, m, h, d or w, as \"10s\"")
+            format!(
+                "{text:?} is no span of time, expected a whole number and ms, s, m, h, d or w, as \"10s\""
+            )
         };
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);

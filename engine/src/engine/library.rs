@@ -8,14 +8,14 @@ use tocsin_proto::schema::Schema;
 use super::evidence::Quantity;
 use crate::alerts::Timing;
 use crate::plan::{Plan, RuleId};
-use crate::rules::guard::Guard;
 use crate::rules::definition::WindowDefinition;
+use crate::rules::guard::Guard;
 use crate::rules::literal::{Complaint, LiteralValue};
 use crate::rules::plain::check_plain;
 use crate::rules::script::{STATE_MAX, Sandbox, dynamic_of, size_of};
 use crate::rules::{Finding, Rule, RuleError};
-use crate::windows::{Reading, Shown};
 use crate::windows::key::{Key, KeyPart};
+use crate::windows::{Reading, Shown};
 
 /// Rules ready to run.
 #[derive(Debug)]

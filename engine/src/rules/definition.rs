@@ -189,12 +189,10 @@ const KEYS: [&str; 13] = [
     "state",
 ];
 /// Keys of an anomaly window.
-const ANOMALY_KEYS: [&str; 10] = [
-    "anomaly", "take", "step", "detector", "season", "over", "direction", "effect_min", "where", "by",
-];
+const ANOMALY_KEYS: [&str; 10] =
+    ["anomaly", "take", "step", "detector", "season", "over", "direction", "effect_min", "where", "by"];
 /// What a script can read of an anomaly window.
-pub const ASSESSMENT_FIELDS: [&str; 7] =
-    ["value", "score", "expected", "lower", "upper", "warm", "tier"];
+pub const ASSESSMENT_FIELDS: [&str; 7] = ["value", "score", "expected", "lower", "upper", "warm", "tier"];
 const DAY_S: i64 = 86_400;
 
 impl Definition {
@@ -520,8 +518,10 @@ impl Reader<'_> {
             self.complaints.push(Complaint::new(position_of("step"), message));
         }
         if watched.effect_min < 0.0 || !watched.effect_min.is_finite() {
-            let message =
-                format!("{what}: effect_min is {}, expected 0 or more, in the unit of the series", watched.effect_min);
+            let message = format!(
+                "{what}: effect_min is {}, expected 0 or more, in the unit of the series",
+                watched.effect_min
+            );
             self.complaints.push(Complaint::new(position_of("effect_min"), message));
         }
         if watched.take == Take::TopShare && (value.field.ty != Type::Str || value.field.is_repeated()) {
@@ -565,8 +565,8 @@ impl Reader<'_> {
             None => default,
         };
         let position = literal.map_or(Position::NONE, |literal| literal.position);
-        let parsed = parse_duration(text)
-            .map_err(|error| Complaint::new(position, format!("{what}: {error}")));
+        let parsed =
+            parse_duration(text).map_err(|error| Complaint::new(position, format!("{what}: {error}")));
         let span_ms = self.note(parsed)?.as_millis() as i64;
         if (min_ms..=max_ms).contains(&span_ms) {
             return Some(span_ms);

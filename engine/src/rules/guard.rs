@@ -240,14 +240,12 @@ impl Names<'_> {
                         None => self.field(&variable.1, &property.2),
                     }
                 }
-                (Expr::Variable(variable, _, _), Expr::Dot(inner, _, _)) => {
-                    match (&inner.lhs, &inner.rhs) {
-                        (Expr::Property(window, _), Expr::Property(property, _)) => {
-                            part(self.field(&variable.1, &window.2), &property.2)
-                        }
-                        _ => Term::Unknown,
+                (Expr::Variable(variable, _, _), Expr::Dot(inner, _, _)) => match (&inner.lhs, &inner.rhs) {
+                    (Expr::Property(window, _), Expr::Property(property, _)) => {
+                        part(self.field(&variable.1, &window.2), &property.2)
                     }
-                }
+                    _ => Term::Unknown,
+                },
                 _ => Term::Unknown,
             },
             Expr::And(terms, _) => Term::And(terms.iter().map(|term| self.term(term)).collect()),

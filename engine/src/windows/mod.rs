@@ -120,10 +120,8 @@ impl Aggregate {
 
     /// True if a window keeps the values themselves, or the newest, the mean or the quantiles of each slot.
     pub fn keeps_values(self) -> bool {
-        let keeps_none = matches!(
-            self,
-            Aggregate::Last | Aggregate::Increase | Aggregate::Rate | Aggregate::Anomaly(_)
-        );
+        let keeps_none =
+            matches!(self, Aggregate::Last | Aggregate::Increase | Aggregate::Rate | Aggregate::Anomaly(_));
         self.needs_number() && !keeps_none
     }
 

@@ -62,11 +62,9 @@ impl Column {
             Body::Extent(samples) => each(samples, window, now, |slot| slot.ends.map(|(_, last)| last)),
             Body::Spread(samples) => each(samples, window, now, |slot| slot.mean()),
             Body::Sketch(samples) => each(samples, window, now, |slot| slot.quantile(0.5).map(whole)),
-            Body::Count(_)
-            | Body::Growth { .. }
-            | Body::Distinct(_)
-            | Body::Newest(_)
-            | Body::Watch(_) => Series::new(),
+            Body::Count(_) | Body::Growth { .. } | Body::Distinct(_) | Body::Newest(_) | Body::Watch(_) => {
+                Series::new()
+            }
         })
     }
 }
