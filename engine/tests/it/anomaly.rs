@@ -112,6 +112,21 @@ fn a_step_is_told_when_it_is_over_and_the_first_one_not_at_all() {
 }
 
 #[test]
+fn an_alert_shows_the_series_before_it() {
+    let mut told = Told::new("", INBOUND);
+    (0..200).for_each(|n| told.say(n, inbound(100 + n as u32 / 10)));
+    told.say(200, mempool(1));
+    told.engine.step(Input::Tick(Timestamp::from_unix_ms(START_MS + 200_500)));
+    let alerts = told.engine.alerts();
+    let evidence = &alerts[0].evidence;
+    assert_eq!(evidence.quantity, "last of network_info.connections_in each 10s");
+    let points: Vec<(i64, f64)> =
+        evidence.points.iter().map(|point| ((point.at - START_MS) / 1000, point.value)).collect();
+    assert_eq!(points[..3], [(20, 101.0), (30, 102.0), (40, 103.0)]);
+    assert_eq!(points.last(), Some(&(200, 119.0)));
+}
+
+#[test]
 fn silence_is_zero_while_the_extractor_is_heard_and_missing_else() {
     let mut told = Told::new("", PINGS);
     for second in 0..20 {
@@ -234,6 +249,7 @@ fn mistakes_are_errors_that_say_what_is_right() {
     check_refused(&of("season: \"30d\""), read, &["season is \"30d\"", "1h to 7d"]);
     check_refused(&of("over: \"1m\""), read, &["over is \"1m\"", "1h to a year"]);
     check_refused(&of("over: \"4weeks\""), read, &["is not a duration", "d or w"]);
+    check_refused(&of("step: \"2s\""), read, &["rules/test.rhai:2:", "every: \"2s\" or less"]);
     check_refused(&of("effect_min: -1"), read, &["effect_min is -1"]);
     check_refused(&of("q: 0.5"), read, &["no key \"q\""]);
     check_refused(&of("take: \"top_share\""), read, &["top_share is of the text of an address"]);
