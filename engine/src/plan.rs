@@ -30,6 +30,9 @@ const CONNECTION_CLOSED: &str = "connection.closed.peer_id";
 const UPTIME: &str = "uptime";
 /// The field that tells that a node loads the chain for the first time.
 const INITIAL_DOWNLOAD: &str = "blockchain_info.initialblockdownload";
+/// The fields in which the monitor says of itself what it hears.
+const EXTRACTOR_STATE: [&str; 2] = ["extractor.name", "extractor.state"];
+const EVENTS_LOST: &str = "events_lost.extractor";
 
 /// All rules merged.
 #[derive(Debug)]
@@ -126,6 +129,10 @@ pub enum Destination {
     Uptime(Slot),
     /// Whether the node loads the chain for the first time.
     InitialDownload(Slot),
+    /// An extractor says whether it reads the node: its name and its state.
+    ExtractorState(Slot, Slot),
+    /// Events of an extractor are missing; the slot holds its name.
+    EventsLost(Slot),
 }
 
 /// What a window takes from a row.
@@ -574,18 +581,22 @@ impl<'s> Builder<'s> {
         let has_peers = self.tables.iter().any(|table| table.peer_part.is_some());
         let mut columns = self.tables.iter().flat_map(|table| &table.columns);
         let has_watched = columns.any(|(window, _)| window.watched().is_some());
-        let wanted: [(&str, bool, fn(Slot) -> Destination); 3] = [
-            (CONNECTION_CLOSED, has_peers, Destination::ConnectionClosed),
-            (UPTIME, has_peers || has_watched, Destination::Uptime),
-            (INITIAL_DOWNLOAD, has_watched, Destination::InitialDownload),
+        type To = fn(&[Slot]) -> Destination;
+        let wanted: [(&[&str], bool, To); 5] = [
+            (&[CONNECTION_CLOSED], has_peers, |slots| Destination::ConnectionClosed(slots[0])),
+            (&[UPTIME], has_peers || has_watched, |slots| Destination::Uptime(slots[0])),
+            (&[INITIAL_DOWNLOAD], has_watched, |slots| Destination::InitialDownload(slots[0])),
+            (&EXTRACTOR_STATE, has_watched, |slots| Destination::ExtractorState(slots[0], slots[1])),
+            (&[EVENTS_LOST], has_watched, |slots| Destination::EventsLost(slots[0])),
         ];
-        for (name, _, to) in wanted.into_iter().filter(|(_, is_wanted, _)| *is_wanted) {
-            let path = path::resolve(self.schema, name).expect("a path of our own schema");
-            let builder = self.kind(path.kind);
-            let placements =
-                builder.projection.place(&[(&path, Use::Each)]).expect("one path is side by side");
+        for (names, _, to) in wanted.into_iter().filter(|(_, is_wanted, _)| *is_wanted) {
+            let path = |name: &&str| path::resolve(self.schema, name).expect("a path of our own schema");
+            let paths: Vec<FieldPath> = names.iter().map(path).collect();
+            let uses: Vec<(&FieldPath, Use)> = paths.iter().map(|path| (path, Use::Each)).collect();
+            let builder = self.kind(paths[0].kind);
+            let placements = builder.projection.place(&uses).expect("they are side by side");
             for placement in placements {
-                let to = to(placement.slots[0]);
+                let to = to(&placement.slots);
                 builder.feeds.push(FeedBuilder {
                     scope: placement.scope,
                     equalities: Vec::new(),

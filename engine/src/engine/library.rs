@@ -8,15 +8,13 @@ use tocsin_proto::schema::Schema;
 use super::evidence::Quantity;
 use crate::alerts::Timing;
 use crate::plan::{Plan, RuleId};
-use crate::rules::definition::WindowDefinition;
 use crate::rules::guard::Guard;
 use crate::rules::literal::{Complaint, LiteralValue};
 use crate::rules::plain::check_plain;
-use crate::rules::script::{STATE_MAX, Sandbox, dynamic_of, size_of};
+use crate::rules::script::{STATE_MAX, Sandbox, dynamic_of, dynamic_of_shown, size_of};
 use crate::rules::{Finding, Rule, RuleError};
+use crate::windows::Shown;
 use crate::windows::key::{Key, KeyPart};
-use crate::windows::watch::Assessed;
-use crate::windows::{Reading, Shown};
 
 /// Rules ready to run.
 #[derive(Debug)]
@@ -93,7 +91,7 @@ impl Library {
         let definition = &self.rules[rule].definition;
         let mut w = Map::new();
         for (index, window) in definition.windows.iter().enumerate() {
-            w.insert(window.name.as_str().into(), dynamic_of_shown(window, shown(index)));
+            w.insert(window.name.as_str().into(), dynamic_of_shown(&window.window, shown(index)));
         }
         w.insert("filled".into(), subject.filled.into());
         w.insert("node".into(), subject.node.to_string().into());
@@ -118,7 +116,7 @@ impl Library {
         let mut w = Map::new();
         for (index, window) in definition.windows.iter().enumerate() {
             let values: rhai::Array =
-                (0..nodes.len()).map(|node| dynamic_of_shown(window, shown(node, index))).collect();
+                (0..nodes.len()).map(|node| dynamic_of_shown(&window.window, shown(node, index))).collect();
             w.insert(window.name.as_str().into(), values.into());
         }
         let names: rhai::Array = nodes.iter().map(|name| name.to_string().into()).collect();
@@ -189,32 +187,5 @@ impl Library {
         };
         let names = self.rules[rule].key_names.iter();
         names.zip(&key.0).map(|(name, value)| (name.as_str().into(), part(value))).collect()
-    }
-}
-
-fn dynamic_of_shown(window: &WindowDefinition, shown: Shown) -> Dynamic {
-    let Assessed { assessment, reported_s } = match shown {
-        Shown::Number(reading) => return dynamic_of_reading(reading),
-        Shown::Assessed(assessed) => assessed,
-    };
-    let known = |value: f64| if value.is_finite() { value.into() } else { Dynamic::UNIT };
-    let fields: [(&str, Dynamic); 8] = [
-        ("value", dynamic_of_reading(window.window.reading(assessment.value))),
-        ("score", assessment.score.into()),
-        ("expected", known(assessment.expected)),
-        ("lower", known(assessment.lower)),
-        ("upper", known(assessment.upper)),
-        ("warm", assessment.warm.into()),
-        ("tier", (assessment.tier as i64).into()),
-        ("reported_s", reported_s.map_or(Dynamic::UNIT, Dynamic::from)),
-    ];
-    fields.into_iter().map(|(name, value)| (name.into(), value)).collect::<Map>().into()
-}
-
-fn dynamic_of_reading(reading: Reading) -> Dynamic {
-    match reading {
-        Reading::Nothing => Dynamic::UNIT,
-        Reading::Int(value) => value.into(),
-        Reading::Float(value) => value.into(),
     }
 }

@@ -31,6 +31,8 @@ use crate::windows::watch::Heard;
 
 /// Without any event for this long a node was not observed, and its windows are not filled until they are again.
 const GAP_MS: i64 = 60_000;
+/// The state of an extractor that reads its node.
+const EXTRACTOR_UP: i64 = tocsin_proto::pb::observer::extractor_status::State::Up as i64;
 /// A rule that errs is left alone for twice as long each time, up to this.
 const BACK_OFF_MAX_MS: i64 = 600_000;
 /// How often a firing alert's value and summary are brought up to date, as long as its rule certainly holds.
@@ -375,6 +377,14 @@ impl Node {
                 }
                 self.uptime_s = uptime_s;
             }
+            Destination::ExtractorState(name, state) => {
+                let name = slots[*name].bytes(event);
+                match slots[*state] {
+                    Value::I64(EXTRACTOR_UP) => self.heard.note_up(name, at),
+                    _ => self.heard.note_cut(name, at),
+                }
+            }
+            Destination::EventsLost(name) => self.heard.note_cut(slots[*name].bytes(event), at),
             Destination::InitialDownload(slot) => self.is_syncing = slots[*slot] == Value::Bool(true),
         }
     }

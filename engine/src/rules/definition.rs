@@ -242,6 +242,7 @@ impl Reader<'_> {
         });
         let params = get("params").map_or(Vec::new(), |params| self.params(params));
         let windows = get("windows").map_or(Vec::new(), |windows| self.windows(windows));
+        self.check_steps(&windows, every);
         let on = get("on").map_or(Vec::new(), |on| self.on(on));
         let state = get("state").cloned();
         if let Some(state) = &state {
@@ -444,6 +445,22 @@ impl Reader<'_> {
             by,
             position: entry.position,
         })
+    }
+
+    /// What is said of a step may be a report that the next step does not repeat.
+    fn check_steps(&mut self, windows: &[WindowDefinition], every: Option<Duration>) {
+        let Some(every) = every else { return };
+        for window in windows {
+            let Some(watched) = window.window.watched() else { continue };
+            if (every.as_millis() as i64) > watched.step_ms {
+                let message = format!(
+                    "window {}: its step is shorter than every, expected every: \"{}s\" or less, so that no step is missed",
+                    window.name,
+                    watched.step_ms / 1000
+                );
+                self.complaints.push(Complaint::new(window.position, message));
+            }
+        }
     }
 
     fn refuse_taken_name(&mut self, entry: &Entry, what: &str) {

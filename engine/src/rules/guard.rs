@@ -480,13 +480,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rules::script::Sandbox;
+    use crate::detectors::Tier;
+    use crate::rules::script::{Sandbox, dynamic_of_shown};
+    use crate::windows::{Aggregate, Window};
 
     const WINDOWS: [&str; 3] = ["a", "b", "c"];
 
     /// Runs guard and script over the same readings: what the guard says, and whether the script does not contradict
     /// it. `None` for a text that does not compile.
-    fn agree(text: &str, readings: [Reading; 3], filled: bool) -> Option<(Outlook, bool)> {
+    fn agree(text: &str, shown: [Shown; 3], filled: bool) -> Option<(Outlook, bool)> {
         let sandbox = Sandbox::new();
         let script = sandbox.compile(text).ok()?;
         let params = vec![
@@ -495,16 +497,12 @@ mod tests {
         ];
         let windows: Vec<String> = WINDOWS.iter().map(|name| name.to_string()).collect();
         let guard = Guard::new(script.check.as_ref().unwrap(), &windows, &params);
-        let outlook = guard.outlook(&|window| Shown::Number(readings[window]), filled);
+        let outlook = guard.outlook(&|window| shown[window], filled);
 
         let mut w = rhai::Map::new();
-        for (name, reading) in WINDOWS.iter().zip(readings) {
-            let value = match reading {
-                Reading::Nothing => rhai::Dynamic::UNIT,
-                Reading::Int(value) => value.into(),
-                Reading::Float(value) => value.into(),
-            };
-            w.insert((*name).into(), value);
+        let window = Window { aggregate: Aggregate::Last, over_ms: 60_000, integers: true };
+        for (name, shown) in WINDOWS.iter().zip(shown) {
+            w.insert((*name).into(), dynamic_of_shown(&window, shown));
         }
         w.insert("filled".into(), filled.into());
         let mut p = rhai::Map::new();
@@ -521,7 +519,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, readings: [Reading; 3], expected: Outlook) {
-        let (outlook, agrees) = agree(text, readings, true).expect("compiles");
+        let (outlook, agrees) = agree(text, readings.map(Shown::Number), true).expect("compiles");
         assert_eq!(outlook, expected);
         assert!(agrees, "the guard is sure and the script disagrees");
     }
@@ -573,6 +571,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_detector_says_is_read_without_the_script() {
+        let text = "fn check(w, params) {
+            let a = w.a;
+            if a == () || w.a.tier < 2 || !a.warm { return; }
+            #{ value: a.value, limit: a.upper }
+        }";
+        let said = |tier| {
+            let assessment = Assessment { tier, warm: true, ..Assessment::unknown(7.0) };
+            [Shown::Assessed(Assessed { assessment, reported_s: None }), Shown::Number(Reading::Nothing), Shown::Number(Reading::Int(1))]
+        };
+        let sure = |shown| agree(text, shown, true);
+        assert_eq!(sure([Shown::Number(Reading::Nothing); 3]), Some((Outlook::Quiet, true)));
+        assert_eq!(sure(said(Tier::Note)), Some((Outlook::Quiet, true)));
+        assert_eq!(sure(said(Tier::Page)), Some((Outlook::Finding, true)));
+        // Not of a number, and not what is unknown.
+        assert_eq!(
+            sure([Shown::Number(Reading::Int(1)); 3]).map(|(outlook, _)| outlook),
+            Some(Outlook::Unsure)
+        );
+        let text = "fn check(w, params) { if w.a > 1 || w.a.lower > 1 { return; } #{ value: 1 } }";
+        assert_eq!(agree(text, said(Tier::Page), true), Some((Outlook::Finding, true)));
+    }
+
+    #[test]
     fn what_the_guard_does_not_know_is_left_to_the_script() {
         check("fn check(w, params) { for i in 0..3 { } }", [Reading::Nothing; 3], Outlook::Unsure);
         check(
@@ -592,12 +614,32 @@ mod tests {
         ]
     }
 
+    fn shown() -> impl Strategy<Value = Shown> {
+        let number = || prop_oneof![(-20..20_i32).prop_map(f64::from), any::<f64>()];
+        let tier = proptest::sample::select(vec![Tier::Usual, Tier::Note, Tier::Warning, Tier::Page]);
+        let assessed = (number(), 0.0..1.0_f64, number(), number(), number(), any::<bool>(), tier).prop_map(
+            |(value, score, expected, lower, upper, warm, tier)| {
+                Shown::Assessed(Assessed {
+                    assessment: Assessment { value, score, expected, lower, upper, warm, tier },
+                    reported_s: None,
+                })
+            },
+        );
+        prop_oneof![3 => reading().prop_map(Shown::Number), 1 => assessed]
+    }
+
     fn term() -> impl Strategy<Value = String> {
         let leaf = prop_oneof![
             Just("w.a".to_string()),
             Just("w.b".to_string()),
             Just("w.c".to_string()),
             Just("w.filled".to_string()),
+            Just("w.c.tier".to_string()),
+            Just("w.c.score".to_string()),
+            Just("w.c.warm".to_string()),
+            Just("w.c.lower".to_string()),
+            Just("w.a.upper".to_string()),
+            Just("x.expected".to_string()),
             Just("params.limit".to_string()),
             Just("params.factor".to_string()),
             Just("()".to_string()),
@@ -622,13 +664,13 @@ mod tests {
         #[test]
         fn where_the_guard_is_sure_the_script_agrees(
             first in term(), second in term(), third in term(),
-            readings in [reading(), reading(), reading()],
+            shown in [shown(), shown(), shown()],
             filled in any::<bool>(),
         ) {
             let text = format!(
                 "fn check(w, params) {{ let x = {first}; if w.b > 0 {{ x = {second}; let x = 1; }} if {second} {{ return; }} else if {third} {{ #{{ value: x }} }} }}"
             );
-            let agreement = agree(&text, readings, filled);
+            let agreement = agree(&text, shown, filled);
             prop_assume!(agreement.is_some());
             let (_, agrees) = agreement.expect("assumed above");
             prop_assert!(agrees, "{}", text);

@@ -14,6 +14,8 @@ use rhai::{
 };
 
 use super::literal::{Complaint, LiteralValue};
+use crate::windows::watch::Assessed;
+use crate::windows::{Reading, Shown, Window};
 
 /// Operations of one call at most: some milliseconds of work, where a rule needs microseconds.
 pub const OPERATIONS_MAX: u64 = 100_000;
@@ -198,6 +200,34 @@ pub fn dynamic_of(value: &LiteralValue) -> Dynamic {
                 entries.iter().map(|entry| (entry.name.as_str().into(), dynamic_of(&entry.literal.value)));
             pairs.collect::<rhai::Map>().into()
         }
+    }
+}
+
+/// What a window says, as the script sees it.
+pub fn dynamic_of_shown(window: &Window, shown: Shown) -> Dynamic {
+    let Assessed { assessment, reported_s } = match shown {
+        Shown::Number(reading) => return dynamic_of_reading(reading),
+        Shown::Assessed(assessed) => assessed,
+    };
+    let known = |value: f64| if value.is_finite() { value.into() } else { Dynamic::UNIT };
+    let fields: [(&str, Dynamic); 8] = [
+        ("value", dynamic_of_reading(window.reading(assessment.value))),
+        ("score", assessment.score.into()),
+        ("expected", known(assessment.expected)),
+        ("lower", known(assessment.lower)),
+        ("upper", known(assessment.upper)),
+        ("warm", assessment.warm.into()),
+        ("tier", (assessment.tier as i64).into()),
+        ("reported_s", reported_s.map_or(Dynamic::UNIT, Dynamic::from)),
+    ];
+    fields.into_iter().map(|(name, value)| (name.into(), value)).collect::<rhai::Map>().into()
+}
+
+fn dynamic_of_reading(reading: Reading) -> Dynamic {
+    match reading {
+        Reading::Nothing => Dynamic::UNIT,
+        Reading::Int(value) => value.into(),
+        Reading::Float(value) => value.into(),
     }
 }
 

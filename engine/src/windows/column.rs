@@ -111,27 +111,27 @@ impl Column {
 
     /// Takes one sample; `hash` stands for the value where different ones are counted.
     pub fn push(&mut self, row: RowId, at: Timestamp, value: f64, hash: u64) -> Pushed {
-        let window = self.window;
-        if let Aggregate::Anomaly(watched) = window.aggregate {
+        if let Aggregate::Anomaly(watched) = self.window.aggregate {
             return self.push_watched(watched, row, at, value, hash);
         }
         let (id, is_new) = self.cell_for(row, at);
+        let window = &self.window;
         let cell = &mut self.cells[id];
         cell.last_at = at;
         let was_sketch = matches!(&cell.body, Body::Distinct(distinct) if distinct.is_sketch());
         match &mut cell.body {
-            Body::Count(samples) => samples.push(&window, at, value),
-            Body::Sum(samples) => samples.push(&window, at, value),
-            Body::Extent(samples) => samples.push(&window, at, value),
-            Body::Spread(samples) => samples.push(&window, at, value),
-            Body::Sketch(samples) => samples.push(&window, at, value),
+            Body::Count(samples) => samples.push(window, at, value),
+            Body::Sum(samples) => samples.push(window, at, value),
+            Body::Extent(samples) => samples.push(window, at, value),
+            Body::Spread(samples) => samples.push(window, at, value),
+            Body::Sketch(samples) => samples.push(window, at, value),
             Body::Growth { previous, samples } => {
                 // A counter that fell was reset, and has grown from zero since.
                 let grown = if value >= *previous { value - *previous } else { value };
-                samples.push(&window, at, if is_new { 0.0 } else { grown });
+                samples.push(window, at, if is_new { 0.0 } else { grown });
                 *previous = value;
             }
-            Body::Distinct(distinct) => distinct.push(&window, at, hash),
+            Body::Distinct(distinct) => distinct.push(window, at, hash),
             Body::Newest(newest) => *newest = value,
             Body::Watch(_) => {}
         }
@@ -139,9 +139,9 @@ impl Column {
             self.sketches += 1;
         }
         self.list_change(id);
-        let cell = &mut self.cells[id];
+        let (cell, window) = (&mut self.cells[id], &self.window);
         let wake_at = (cell.wake_at == Timestamp::MAX).then(|| {
-            cell.wake_at = wake_after(&window, at.plus_ms(window.over_ms + 1), at);
+            cell.wake_at = wake_after(window, at.plus_ms(window.over_ms + 1), at);
             cell.wake_at
         });
         Pushed { is_new, wake_at }
@@ -150,21 +150,20 @@ impl Column {
     /// Forgets what left the span by `now`. A change is listed for the groups.
     pub fn expire(&mut self, row: RowId, now: Timestamp) -> Expired {
         let Some(id) = self.cell(row) else { return Expired::Absent };
-        let window = self.window;
         self.list_change(id);
-        let cell = &mut self.cells[id];
+        let (cell, window) = (&mut self.cells[id], &self.window);
         let next = match &mut cell.body {
-            Body::Count(samples) => advance(samples, &window, now),
-            Body::Sum(samples) => advance(samples, &window, now),
-            Body::Extent(samples) => advance(samples, &window, now),
-            Body::Spread(samples) => advance(samples, &window, now),
-            Body::Sketch(samples) => advance(samples, &window, now),
-            Body::Growth { samples, .. } => advance(samples, &window, now),
+            Body::Count(samples) => advance(samples, window, now),
+            Body::Sum(samples) => advance(samples, window, now),
+            Body::Extent(samples) => advance(samples, window, now),
+            Body::Spread(samples) => advance(samples, window, now),
+            Body::Sketch(samples) => advance(samples, window, now),
+            Body::Growth { samples, .. } => advance(samples, window, now),
             Body::Distinct(distinct) => {
                 let was_sketch = distinct.is_sketch();
-                distinct.expire(&window, now);
+                distinct.expire(window, now);
                 self.sketches -= usize::from(was_sketch && !distinct.is_sketch());
-                distinct.next_expiry(&window, now)
+                distinct.next_expiry(window, now)
             }
             Body::Newest(_) => {
                 Some(cell.last_at.plus_ms(window.over_ms + 1)).filter(|leaves_at| *leaves_at > now)
@@ -174,7 +173,7 @@ impl Column {
         };
         match next {
             Some(leaves_at) => {
-                let wake_at = wake_after(&window, leaves_at, now);
+                let wake_at = wake_after(window, leaves_at, now);
                 cell.wake_at = wake_at;
                 Expired::WakeAt(wake_at)
             }

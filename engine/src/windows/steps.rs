@@ -93,7 +93,11 @@ impl Column {
             HeardBy::Polls => self.steps.polled_at >= begins_at,
             HeardBy::Extractor(extractor) => hearing.heard.within(extractor, begins_at, ends_at),
         };
-        let step = Step { ends_at, is_heard, poll: self.steps.poll, is_syncing: hearing.is_syncing };
+        let is_cut = match watched.heard_by {
+            HeardBy::Extractor(extractor) => hearing.heard.is_cut(extractor, begins_at),
+            _ => false,
+        };
+        let step = Step { ends_at, is_heard, is_cut, poll: self.steps.poll, is_syncing: hearing.is_syncing };
         let mut gone = Vec::new();
         let mut is_awake = false;
         for id in self.live_cells() {
@@ -176,5 +180,121 @@ impl Column {
             Aggregate::Anomaly(_) => self.shown(row, now),
             _ => Shown::Number(self.read(row, now)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::{Table, TableDef};
+    use super::super::watch::{Take, Watched};
+    use super::*;
+    use crate::detectors::{Direction, Kind};
+    use crate::project::walk::Value;
+
+    fn table(take: Take, over_ms: i64) -> Table {
+        let watched = Watched {
+            take,
+            step_ms: 10_000,
+            detector: Kind::Default,
+            season_ms: 86_400_000,
+            direction: Direction::Both,
+            effect_min: 0.0,
+            heard_by: take.heard_by(1),
+        };
+        let window = Window { aggregate: Aggregate::Anomaly(watched), over_ms, integers: true };
+        Table::new(&TableDef {
+            key_names: vec!["peer_id".into()],
+            peer_part: Some(0),
+            keys_max: 10_000,
+            columns: vec![(window, 1)],
+            every_max_ms: 5_000,
+        })
+    }
+
+    fn push(table: &mut Table, peer_id: u64, at: Timestamp) -> RowId {
+        let row = table.row_for(&[Value::U64(peer_id)], &[0], &[], at).expect("a key");
+        table.push(0, row, at, 1.0, 0);
+        row
+    }
+
+    /// Ends all steps up to an instant, the extractor heard in each or in none.
+    fn close(table: &mut Table, until: Timestamp, is_heard: bool) -> usize {
+        let mut steps = 0;
+        while table.closes_at() <= until {
+            let at = table.closes_at();
+            let mut heard = Heard::default();
+            if is_heard {
+                heard.note(1, at.plus_ms(-1));
+            }
+            table.close_steps(at, &Hearing { heard: &heard, is_syncing: false });
+            steps += 1;
+        }
+        steps
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_unix_s(1_767_225_600 + second)
+    }
+
+    #[test]
+    fn steps_end_at_multiples_of_the_step_although_no_sample_comes() {
+        let mut table = table(Take::Count, 86_400_000);
+        let row = push(&mut table, 7, at(3));
+        assert_eq!(table.closes_at(), at(10));
+        assert_eq!(close(&mut table, at(60), true), 6);
+        let shown = table.columns[0].shown(row, at(60));
+        assert!(matches!(shown, Shown::Assessed(said) if said.value == 0.0), "{shown:?}");
+        assert_eq!(table.columns[0].changed(0), [row]);
+        assert_eq!(table.columns[0].series(row, at(60)).len(), 5);
+    }
+
+    #[test]
+    fn while_nobody_listens_the_clock_stands_still_after_sixty_steps() {
+        let mut table = table(Take::Count, 86_400_000);
+        push(&mut table, 7, at(3));
+        assert_eq!(close(&mut table, at(86_000), false), 62);
+        assert!(table.is_idle());
+        push(&mut table, 7, at(86_003));
+        assert_eq!(table.closes_at(), at(86_010));
+        assert!(!table.is_idle());
+    }
+
+    #[test]
+    fn a_key_whose_last_sample_is_older_than_the_window_is_given_up() {
+        let mut table = table(Take::Count, 3_600_000);
+        push(&mut table, 7, at(0));
+        close(&mut table, at(1_800), true);
+        push(&mut table, 8, at(1_800));
+        close(&mut table, at(3_600), true);
+        table.sweep(at(3_700));
+        assert_eq!(table.used_rows().count(), 2);
+        close(&mut table, at(3_620), true);
+        table.sweep(at(3_700));
+        assert_eq!(table.used_rows().count(), 1);
+    }
+
+    #[test]
+    fn detectors_are_bounded_and_those_of_the_stalest_keys_go() {
+        let mut table = table(Take::Count, 86_400_000);
+        let kept = push(&mut table, 0, at(0));
+        for peer_id in 1..3_000 {
+            push(&mut table, peer_id, at(0).plus_ms(peer_id as i64));
+            push(&mut table, 0, at(0).plus_ms(peer_id as i64 + 1));
+        }
+        table.sweep(at(100));
+        assert_eq!(table.used_rows().count(), DETECTORS_MAX);
+        assert_eq!(table.evicted, 3_000 - DETECTORS_MAX as u64);
+        assert!(table.columns[0].holds(kept));
+    }
+
+    #[test]
+    fn a_closed_connection_frees_its_detector() {
+        let mut table = table(Take::Count, 86_400_000);
+        push(&mut table, 7, at(0));
+        table.close_peer(7, at(1));
+        table.sweep(at(10));
+        assert_eq!(table.used_rows().count(), 0);
+        close(&mut table, at(20), true);
+        assert!(table.is_idle());
     }
 }

@@ -110,7 +110,9 @@ impl Take {
         let is_total = matches!(self, Take::Count | Take::Sum);
         match () {
             _ if self.is_of_poll() => HeardBy::Polls,
-            _ if (is_total || self.is_growth()) && STREAMED.contains(&extractor) => {
+            _ if (is_total || self.is_growth())
+                && STREAMED.iter().any(|(number, _)| *number == extractor) =>
+            {
                 HeardBy::Extractor(extractor)
             }
             _ if is_total => HeardBy::Polls,
@@ -119,8 +121,10 @@ impl Take {
     }
 }
 
-/// Extractors that tell what happens as it happens, by their number in `Event`: eBPF, P2P and log. The others ask.
-const STREAMED: [u32; 3] = [1, 3, 4];
+/// Extractors that tell what happens as it happens, by their number in `Event` and by name. The others ask.
+const STREAMED: [(u32, &str); 3] = [(1, "ebpf"), (3, "p2p"), (4, "log")];
+/// An extractor that says that it reads the node is heard for so long: it says so every ten seconds.
+const STATUS_MS: i64 = 15_000;
 
 /// What shows of a step without samples that there were none, and not that nobody listened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +133,7 @@ pub enum HeardBy {
     Samples,
     /// An event of the same kind: the answer to a poll.
     Polls,
-    /// An event of the same extractor, by its number in `Event`.
+    /// An event of the same extractor, by its number in `Event`, or its word that it reads the node.
     Extractor(u32),
 }
 
@@ -170,39 +174,68 @@ impl Watched {
     }
 }
 
-/// When each extractor of a node was heard.
-///
-/// An event is heard before its time has come, by the lateness that is allowed: of each extractor the newest three
-/// seconds with an event are kept, so that a step can still be told from the one after it.
+/// When each extractor of a node was heard, by its number in `Event`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Heard([Extractor; 6]);
+
+/// When an extractor was heard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Heard {
-    /// Unix seconds by the extractor's number, oldest first.
-    seconds: [[i64; 3]; Heard::EXTRACTORS],
+struct Extractor {
+    /// Unix seconds with an event, oldest first. An event is heard before its time has come, by the lateness that is
+    /// allowed; three seconds are enough to tell a step from the one after it.
+    seconds: [i64; 3],
+    /// When it last said that it reads the node, if it said nothing else since.
+    up_at: Option<Timestamp>,
+    /// When it last said that it does not, or that events are missing.
+    cut_at: Timestamp,
 }
 
-impl Default for Heard {
+impl Default for Extractor {
     fn default() -> Self {
-        Heard { seconds: [[i64::MIN; 3]; Heard::EXTRACTORS] }
+        Extractor { seconds: [i64::MIN; 3], up_at: None, cut_at: Timestamp::MIN }
     }
 }
 
 impl Heard {
-    /// Numbers of extractors are below it.
-    const EXTRACTORS: usize = 6;
-
     /// Notes an event of an extractor; `at` never goes back.
     pub fn note(&mut self, extractor: u32, at: Timestamp) {
-        let Some(seconds) = self.seconds.get_mut(extractor as usize) else { return };
+        let Some(Extractor { seconds, .. }) = self.0.get_mut(extractor as usize) else { return };
         let second = at.unix_ms().div_euclid(1000);
         if seconds[2] != second {
             *seconds = [seconds[1], seconds[2], second];
         }
     }
 
+    /// Notes that an extractor says that it reads the node.
+    pub fn note_up(&mut self, name: &[u8], at: Timestamp) {
+        if let Some(extractor) = self.named(name) {
+            extractor.up_at = Some(at);
+        }
+    }
+
+    /// Notes that an extractor says that it does not read the node, or that events of it are missing.
+    pub fn note_cut(&mut self, name: &[u8], at: Timestamp) {
+        if let Some(extractor) = self.named(name) {
+            (extractor.up_at, extractor.cut_at) = (None, at);
+        }
+    }
+
+    fn named(&mut self, name: &[u8]) -> Option<&mut Extractor> {
+        let (number, _) = STREAMED.iter().find(|(_, known)| known.as_bytes() == name)?;
+        self.0.get_mut(*number as usize)
+    }
+
     /// True if the extractor was heard in a span of whole seconds, its end not included.
     pub fn within(&self, extractor: u32, from: Timestamp, until: Timestamp) -> bool {
+        let Some(extractor) = self.0.get(extractor as usize) else { return false };
         let span = from.unix_ms().div_euclid(1000)..until.unix_ms().div_euclid(1000);
-        self.seconds.get(extractor as usize).is_some_and(|seconds| seconds.iter().any(|s| span.contains(s)))
+        extractor.seconds.iter().any(|second| span.contains(second))
+            || extractor.up_at.is_some_and(|at| until.ms_since(at) <= STATUS_MS)
+    }
+
+    /// True if the extractor did not tell all that happened since `from`.
+    pub fn is_cut(&self, extractor: u32, from: Timestamp) -> bool {
+        self.0.get(extractor as usize).is_some_and(|extractor| extractor.cut_at >= from)
     }
 }
 
@@ -213,6 +246,8 @@ pub struct Step {
     pub ends_at: Timestamp,
     /// The source was heard in it.
     pub is_heard: bool,
+    /// The source did not tell all of it.
+    pub is_cut: bool,
     /// Number of the newest poll in it.
     pub poll: u64,
     /// The node loads the chain for the first time.
@@ -329,7 +364,7 @@ impl Watch {
 
     /// Ends a step: judges it, or skips it if it is missing, only a part, or explained. True if what is shown changed.
     pub fn close(&mut self, window: &Window, watched: &Watched, step: &Step) -> bool {
-        let value = self.value(watched, step);
+        let value = self.value(watched, step).filter(|_| !step.is_cut);
         self.tally = Tally::default();
         let was_shown = self.newest.is_some();
         let is_old = |ends_at: Timestamp| step.ends_at.ms_since(ends_at) >= SHOWN_STEPS * watched.step_ms;
@@ -540,4 +575,262 @@ fn median(values: &[f64]) -> Option<f64> {
     let upper = *sorted.get(sorted.len() / 2)?;
     let lower = sorted[(sorted.len() - 1) / 2];
     Some(lower + (upper - lower) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::windows::Aggregate;
+
+    const STEP_MS: i64 = 10_000;
+
+    fn watched(take: Take, extractor: u32) -> Watched {
+        Watched {
+            take,
+            step_ms: STEP_MS,
+            detector: Kind::Default,
+            season_ms: 86_400_000,
+            direction: Direction::Both,
+            effect_min: 0.0,
+            heard_by: take.heard_by(extractor),
+        }
+    }
+
+    /// A watch that is fed step by step.
+    struct Fed {
+        watch: Watch,
+        watched: Watched,
+        steps: i64,
+        poll: u64,
+    }
+
+    impl Fed {
+        fn new(take: Take, extractor: u32) -> Fed {
+            Fed { watch: Watch::default(), watched: watched(take, extractor), steps: 0, poll: 0 }
+        }
+
+        fn begins_at(&self) -> Timestamp {
+            Timestamp::from_unix_ms(self.steps * STEP_MS)
+        }
+
+        fn push(&mut self, offset_ms: i64, value: f64) {
+            let at = self.begins_at().plus_ms(offset_ms);
+            self.watch.push(self.watched.take, at, value, value.to_bits(), self.poll);
+        }
+
+        fn close(&mut self, is_heard: bool) -> bool {
+            self.steps += 1;
+            let step = Step {
+                ends_at: self.begins_at(),
+                is_heard,
+                is_cut: false,
+                poll: self.poll,
+                is_syncing: false,
+            };
+            let window =
+                Window { aggregate: Aggregate::Anomaly(self.watched), over_ms: 1 << 40, integers: true };
+            self.watch.close(&window, &self.watched, &step)
+        }
+
+        /// Ends a step with these samples and says what was judged.
+        fn step(&mut self, values: &[f64]) -> Option<f64> {
+            for (n, value) in values.iter().enumerate() {
+                self.push(n as i64 * 1_000, *value);
+            }
+            self.close(!values.is_empty());
+            let is_new = |(at, _): &(Timestamp, Assessment)| *at == self.begins_at();
+            self.watch.newest.filter(is_new).map(|(_, assessment)| assessment.value)
+        }
+    }
+
+    /// What is judged of a step with these samples, after one that is only a part.
+    #[track_caller]
+    fn check(take: Take, values: &[f64], expected: f64) {
+        let mut fed = Fed::new(take, 1);
+        assert_eq!(fed.step(&[7.0]), None, "a part of a step is not judged");
+        assert_eq!(fed.step(values), Some(expected), "{take:?}");
+    }
+
+    #[test]
+    fn each_take_says_what_its_name_says() {
+        let values = [4.0, 10.0, 1.0, 5.0];
+        check(Take::Count, &values, 4.0);
+        check(Take::Sum, &values, 20.0);
+        check(Take::Min, &values, 1.0);
+        check(Take::Max, &values, 10.0);
+        check(Take::Mean, &values, 5.0);
+        check(Take::Last, &values, 5.0);
+        check(Take::Median, &values, 4.5);
+        check(Take::Median, &[1.0, 9.0, 2.0], 2.0);
+        check(Take::TopShare, &[1.0, 2.0, 1.0, 1.0], 0.75);
+    }
+
+    #[test]
+    fn the_median_of_many_is_near_and_bounded() {
+        let values: Vec<f64> = (0..10_000).map(|n| f64::from(n * 7919 % 10_000)).collect();
+        let mut fed = Fed::new(Take::Median, 1);
+        fed.step(&[0.0]);
+        values.iter().for_each(|value| fed.push(0, *value));
+        assert!(fed.watch.tally.values.len() <= MEDIAN_MAX);
+        let median = fed.step(&[]).unwrap_or_default();
+        assert!((4_000.0..6_000.0).contains(&median), "{median}");
+    }
+
+    #[test]
+    fn the_top_share_is_found_among_more_groups_than_are_counted() {
+        let mut fed = Fed::new(Take::TopShare, 1);
+        fed.step(&[0.0]);
+        for n in 0..30_000 {
+            fed.push(0, if n % 3 == 0 { -1.0 } else { f64::from(n) });
+        }
+        assert!(fed.watch.tally.groups.len() <= GROUPS_MAX);
+        let share = fed.step(&[]).unwrap_or_default();
+        assert!(share <= 1.0 / 3.0 && share > 0.33, "{share}");
+    }
+
+    #[test]
+    fn a_counter_that_falls_has_grown_from_zero() {
+        let mut fed = Fed::new(Take::Increase, 2);
+        assert_eq!(fed.step(&[100.0]), None);
+        assert_eq!(fed.step(&[130.0]), None, "the first step was only a part");
+        assert_eq!(fed.step(&[160.0]), Some(30.0));
+        assert_eq!(fed.step(&[20.0]), Some(20.0));
+        let mut fed = Fed::new(Take::Rate, 2);
+        [0.0, 10.0].iter().for_each(|value| assert_eq!(fed.step(&[*value]), None));
+        assert_eq!(fed.step(&[60.0]), Some(5.0));
+    }
+
+    #[test]
+    fn polls_of_a_counter_that_come_early_or_late_make_no_difference() {
+        let mut fed = Fed::new(Take::Rate, 2);
+        for (n, offset_ms) in [5_000, 5_000, 9_900, 100, 9_900, 200, 0, 9_000, 5_000].into_iter().enumerate()
+        {
+            // A counter that grows by one a second.
+            let at_s = n as f64 * 10.0 + offset_ms as f64 / 1000.0;
+            fed.push(offset_ms, at_s);
+            fed.close(true);
+            if let Some((_, assessment)) = fed.watch.newest {
+                assert!((assessment.value - 1.0).abs() < 1e-9, "{n}: {}", assessment.value);
+            }
+        }
+        assert!(fed.watch.points.len() >= 5);
+    }
+
+    #[test]
+    fn a_step_in_which_nobody_listened_is_missing_and_one_with_silence_is_zero() {
+        for take in [Take::Count, Take::Sum] {
+            let mut fed = Fed::new(take, 1);
+            fed.step(&[1.0]);
+            assert_eq!(fed.step(&[1.0]), Some(1.0));
+            fed.close(true);
+            assert_eq!(fed.watch.assessment().map(|said| said.value), Some(0.0), "heard, and no sample");
+            assert!(!fed.close(false), "missing: what was said stays for a while");
+            assert_eq!(fed.watch.points.len(), 2);
+        }
+        let mut fed = Fed::new(Take::Last, 1);
+        fed.step(&[1.0]);
+        assert_eq!(fed.step(&[3.0]), Some(3.0));
+        fed.close(true);
+        assert_eq!(fed.watch.points.len(), 1, "a gauge without samples is never zero");
+    }
+
+    #[test]
+    fn what_was_said_is_shown_for_three_steps() {
+        let mut fed = Fed::new(Take::Last, 1);
+        fed.step(&[1.0]);
+        assert!(fed.step(&[3.0]).is_some());
+        assert!(!fed.close(false) && !fed.close(false));
+        assert!(fed.watch.assessment().is_some());
+        assert!(fed.close(false), "the script must see that it is gone");
+        assert!(fed.watch.assessment().is_none());
+        assert!(!fed.close(false));
+    }
+
+    #[test]
+    fn after_two_missing_steps_the_next_is_only_a_part() {
+        let mut fed = Fed::new(Take::Count, 1);
+        fed.step(&[1.0]);
+        fed.close(false);
+        assert_eq!(fed.step(&[1.0]), Some(1.0), "one missing step is no gap");
+        fed.close(false);
+        fed.close(false);
+        assert_eq!(fed.step(&[1.0]), None);
+        assert_eq!(fed.step(&[1.0]), Some(1.0));
+    }
+
+    #[test]
+    fn a_poll_without_rows_for_the_key_is_zero() {
+        let mut fed = Fed::new(Take::PollCount, 2);
+        let poll = |fed: &mut Fed, rows: usize| {
+            fed.poll += 1;
+            (0..rows).for_each(|_| fed.push(0, 1.0));
+        };
+        poll(&mut fed, 1);
+        fed.close(true);
+        // The newest poll of a step counts.
+        poll(&mut fed, 5);
+        poll(&mut fed, 3);
+        fed.close(true);
+        poll(&mut fed, 5);
+        poll(&mut fed, 0);
+        fed.close(true);
+        fed.close(false);
+        poll(&mut fed, 2);
+        fed.close(true);
+        let values: Vec<f64> = fed.watch.points().map(|(_, value)| value).collect();
+        assert_eq!(values, [3.0, 0.0, 2.0]);
+    }
+
+    #[test]
+    fn a_long_gap_lets_the_watch_sleep_and_a_sample_wakes_it() {
+        let mut fed = Fed::new(Take::Last, 1);
+        fed.step(&[1.0]);
+        for _ in 0..AWAKE_STEPS {
+            fed.close(false);
+            assert!(fed.watch.is_awake());
+        }
+        fed.close(false);
+        assert!(!fed.watch.is_awake());
+        fed.push(0, 1.0);
+        assert!(fed.watch.is_awake());
+    }
+
+    /// Steps until a value is judged again after a restart.
+    fn masked_steps(band: Option<(f64, f64)>, direction: Direction, value: impl Fn(i64) -> f64) -> i64 {
+        let mut fed = Fed::new(Take::Last, 1);
+        fed.watched.direction = direction;
+        fed.step(&[1.0]);
+        assert!(fed.step(&[1.0]).is_some());
+        fed.watch.band = band;
+        assert!(fed.watch.mask(fed.begins_at()), "what was shown is explained too");
+        (0..100_000).find(|n| fed.step(&[value(*n)]).is_some()).expect("a day is over at some time")
+    }
+
+    #[test]
+    fn a_restart_masks_until_the_series_is_back() {
+        let (ten_minutes, day) = (60, 8_640);
+        let band = Some((50.0, 150.0));
+        assert_eq!(masked_steps(None, Direction::Both, |_| 0.0), ten_minutes);
+        assert_eq!(masked_steps(band, Direction::Both, |_| 100.0), ten_minutes);
+        assert_eq!(masked_steps(band, Direction::Both, |n| if n < 200 { 0.0 } else { 60.0 }), 203);
+        assert_eq!(masked_steps(band, Direction::Both, |n| if n % 3 == 0 { 0.0 } else { 60.0 }), day);
+        assert_eq!(masked_steps(band, Direction::Up, |_| 0.0), ten_minutes);
+        assert_eq!(masked_steps(band, Direction::Down, |_| 0.0), day);
+        assert_eq!(masked_steps(Some((f64::NAN, 150.0)), Direction::Both, |_| 0.0), ten_minutes);
+    }
+
+    #[test]
+    fn an_extractor_is_heard_by_its_events_and_by_its_word() {
+        let at = Timestamp::from_unix_s;
+        let mut heard = Heard::default();
+        assert!(!heard.within(4, at(0), at(10)));
+        [3, 11, 12].iter().for_each(|second| heard.note(4, at(*second)));
+        assert!(heard.within(4, at(0), at(10)), "events of the step after it came before it was closed");
+        assert!(!heard.within(4, at(13), at(20)) && !heard.within(3, at(0), at(10)));
+        heard.note_up(b"log", at(15));
+        assert!(heard.within(4, at(20), at(30)));
+        assert!(!heard.within(4, at(30), at(40)), "it has not said so for long");
+        heard.note_cut(b"log", at(29));
+        assert!(heard.is_cut(4, at(20)) && !heard.is_cut(4, at(30)) && !heard.is_cut(3, at(20)));
+    }
 }

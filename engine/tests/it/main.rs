@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod anomaly;
 mod archives;
 mod commands;
 mod detect;

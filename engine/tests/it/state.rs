@@ -178,7 +178,7 @@ fn damaged_snapshots_are_errors() {
     let mut longer = bytes;
     longer.push(0);
     assert_eq!(restore(&longer), Err(StateError::Damaged));
-    assert_eq!(restore(b"tocsnap\x03 of a later version"), Err(StateError::Unknown));
+    assert_eq!(restore(b"tocsnap\x04 of a later version"), Err(StateError::Unknown));
 }
 
 /// [`stream::RULES`] with one text replaced in one of them, and some left out.

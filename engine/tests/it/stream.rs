@@ -23,7 +23,7 @@ use tocsin_proto::schema::Schema;
 pub const START_MS: i64 = 1_767_225_600_000;
 
 /// A rule for each thing an engine remembers, by name.
-pub const RULES: [(&str, &str); 10] = [
+pub const RULES: [(&str, &str); 12] = [
     ("outlier", super::fleet::OUTLIER),
     ("lull", include_str!("rules/lull.rhai")),
     ("silent", super::fleet::SILENT),
@@ -34,6 +34,8 @@ pub const RULES: [(&str, &str); 10] = [
     ("broken", include_str!("rules/broken.rhai")),
     ("sizes", include_str!("rules/sizes.rhai")),
     ("begun", include_str!("rules/begun.rhai")),
+    ("unusual", include_str!("rules/unusual.rhai")),
+    ("unusual_peer", include_str!("rules/unusual_peer.rhai")),
 ];
 
 /// A library of rules given by name and text.

@@ -143,6 +143,7 @@ impl Reference {
                 Some(live.iter().map(|sample| sample.hash).collect::<BTreeSet<u64>>().len() as f64)
             }
             Aggregate::Age => live.last().map(|sample| (now - sample.at) as f64 / 1000.0),
+            Aggregate::Anomaly(_) => None,
         }
     }
 
