@@ -5,12 +5,12 @@ mod configuration;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tocsin_engine::rules::series_file::WrittenSeries;
 
 use super::Ended;
 use super::arguments::CheckArguments;
 use super::progress::print_line;
 use super::rule_files::{self, LoadedRules, find, find_rules, is_rule};
-use super::series_file::WrittenSeries;
 use super::{incident, rule_test};
 
 /// Runs the command.

@@ -24,6 +24,8 @@ pub struct ExpectedAlert {
     pub resolves: Option<String>,
     /// What its summary says when it fires, or a part of it.
     pub says: Option<String>,
+    /// How bad it is: info, warning or critical.
+    pub severity: Option<String>,
     /// How far both may be off, to either side.
     #[serde(default = "default_within")]
     pub within: String,
@@ -77,6 +79,7 @@ pub struct Episode {
     fired_at: Timestamp,
     resolved_at: Option<Timestamp>,
     summary: String,
+    severity: String,
 }
 
 /// The times alerts fired, in order.
@@ -94,6 +97,7 @@ pub fn episodes(changes: &[Change]) -> Vec<Episode> {
                 fired_at: change.at,
                 resolved_at: None,
                 summary: change.summary.clone(),
+                severity: change.severity.to_string(),
             }),
             State::Resolved => {
                 let open = episodes.iter_mut().rev().find(|episode| {
@@ -164,6 +168,7 @@ struct Wanted<'e> {
     resolves_at: Option<Timestamp>,
     within_ms: i64,
     says: Option<&'e str>,
+    severity: Option<&'e str>,
     name: String,
 }
 
@@ -180,6 +185,7 @@ impl<'e> Wanted<'e> {
             resolves_at: alert.resolves.as_deref().map(offset_ms).transpose()?.map(|ms| start.plus_ms(ms)),
             within_ms: offset_ms(&alert.within)?,
             says: alert.says.as_deref(),
+            severity: alert.severity.as_deref(),
             key,
         })
     }
@@ -208,6 +214,9 @@ impl<'e> Wanted<'e> {
         differences.extend(compare("fired", episode.fired_at, self.fires_at));
         if let Some(says) = self.says.filter(|says| !episode.summary.contains(says)) {
             differences.push(format!("{} says {:?}, expected {says:?}", self.name, episode.summary));
+        }
+        if let Some(severity) = self.severity.filter(|severity| *severity != episode.severity) {
+            differences.push(format!("{} is {}, expected {severity}", self.name, episode.severity));
         }
         match (episode.resolved_at, self.resolves_at) {
             (Some(found), Some(expected)) => differences.extend(compare("was resolved", found, expected)),

@@ -9,12 +9,12 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use tocsin_engine::engine::{Engine, Input, Problem};
 use tocsin_engine::rules::rule_name;
+use tocsin_engine::rules::series_file::WrittenSeries;
 use tocsin_engine::time::Timestamp;
 
 use super::expectation::{AllowedAlert, ExpectedAlert, compare, episodes};
 use super::input::Recordings;
-use super::rule_files;
-use super::series_file::{WrittenSeries, is_list};
+use super::rule_files::{self, is_list};
 
 /// True for `expected.toml`, the file that makes a folder an incident, and `expected.WORD.toml`.
 pub fn is_expectation(path: &Path) -> bool {

@@ -17,7 +17,6 @@ mod repeat;
 mod replay;
 mod rule_files;
 mod rule_test;
-mod series_file;
 mod silence;
 mod synthesis;
 mod table;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tocsin_engine::alerts::State;
 use tocsin_engine::engine::{Engine, Input, NODES_MAX, Problem};
+use tocsin_engine::rules::series_file::WrittenSeries;
 use tocsin_engine::timeline::Change;
 
 use super::Ended;
@@ -13,7 +14,6 @@ use super::input::Recordings;
 use super::output::{Style, bytes, grouped};
 use super::progress::Progress;
 use super::rule_files::{self, parse_override};
-use super::series_file::WrittenSeries;
 
 /// Problems of one kind printed one by one; the rest is counted.
 const PRINTED_MAX: usize = 20;

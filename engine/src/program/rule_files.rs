@@ -13,10 +13,9 @@ use tocsin_engine::rules::file::RuleFile;
 use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_engine::rules::script::Sandbox;
 use tocsin_engine::rules::series::SeriesList;
+use tocsin_engine::rules::series_file::{self, WrittenSeries};
 use tocsin_engine::rules::{Override, Rule, RuleError, apply_overrides, rule_name};
 use tocsin_proto::schema::Schema;
-
-use super::series_file::{self, WrittenSeries, is_list};
 
 /// Rules from files, and what was wrong with those that did not load.
 pub struct LoadedRules {
@@ -241,6 +240,11 @@ pub fn header_errors(rule: &Rule) -> Vec<RuleError> {
         RuleError::new(&rule.path, &complaint)
     };
     missing.iter().map(complaint).collect()
+}
+
+/// True for lists of series.
+pub fn is_list(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == series_file::FILE)
 }
 
 /// True for rule files.

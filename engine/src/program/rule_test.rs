@@ -9,12 +9,12 @@ use serde::{Deserialize, de};
 use tocsin_engine::engine::{Engine, Input, Problem};
 use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_engine::rules::rule_name;
+use tocsin_engine::rules::series_file::{self, WrittenSeries};
 use tocsin_engine::rules::{Override, RuleError};
 use tocsin_engine::time::Timestamp;
 
 use super::expectation::{ExpectedAlert, compare, episodes, offset_ms};
-use super::rule_files::{self, LoadedRules};
-use super::series_file::{self, WrittenSeries, is_list};
+use super::rule_files::{self, LoadedRules, is_list};
 use super::synthesis::{EventSeries, events};
 
 /// 2026-01-01T00:00:00Z: when all tests begin.

@@ -23,6 +23,7 @@ pub mod literal;
 pub mod plain;
 pub mod script;
 pub mod series;
+pub mod series_file;
 mod siblings;
 
 use definition::{ASSESSMENT_FIELDS, Definition, Scope, WindowDefinition};

@@ -11,12 +11,12 @@ use serde::{Deserialize, Deserializer, de};
 use tocsin_engine::dispatch::routing::Written;
 use tocsin_engine::rules::Override;
 use tocsin_engine::rules::literal::LiteralValue;
+use tocsin_engine::rules::series_file::{self, WrittenSeries};
 use tocsin_extractors::NodeExtractors;
 use tocsin_notifiers::ReceiverConfig;
 use tocsin_proto::Span;
 
 use super::super::rule_files::parse_override_target;
-use super::super::series_file::{self, WrittenSeries};
 use super::dispatch::plan::Plan;
 
 /// The whole file.

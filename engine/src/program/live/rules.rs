@@ -9,9 +9,9 @@ use std::time::SystemTime;
 use anyhow::bail;
 use tocsin_engine::engine::Library;
 use tocsin_engine::rules::RuleError;
+use tocsin_engine::rules::series_file::WrittenSeries;
 
 use super::super::rule_files::{self, find_rules};
-use super::super::series_file::WrittenSeries;
 use super::config::Rules;
 
 /// Loads the rules and remembers what loaded.
@@ -127,7 +127,8 @@ impl Loader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::series_file;
+    use tocsin_engine::rules::series_file;
+
     use super::*;
 
     const RULE: &str = "//! x\nconst RULE = #{ severity: \"info\", status: \"stable\", every: \"5s\",\n    \

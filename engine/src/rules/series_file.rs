@@ -1,15 +1,14 @@
-//! Lists of series in TOML: `series.toml` beside rules, and `[[series]]` of a configuration or a rule's test.
+//! The text of lists of series in TOML: `series.toml` beside rules, and `[[series]]` of a configuration or a rule's test.
 //!
 //! Every value keeps its place, so that whatever is wrong with it is reported with line and column.
 
-use std::path::Path;
-
 use rhai::Position;
-use tocsin_engine::rules::RuleError;
-use tocsin_engine::rules::literal::{Complaint, Entry, Literal, LiteralValue};
-use tocsin_engine::rules::series::Written;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::RuleError;
+use super::literal::{Complaint, Entry, Literal, LiteralValue};
+use super::series::Written;
 
 /// Name of a list beside rules.
 pub const FILE: &str = "series.toml";
@@ -23,11 +22,6 @@ pub struct WrittenSeries {
     pub series: Vec<Written>,
     /// What is wrong.
     pub errors: Vec<RuleError>,
-}
-
-/// True for lists.
-pub fn is_list(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == FILE)
 }
 
 /// Reads a file that is nothing but a list.
