@@ -8,6 +8,7 @@ pub mod attacker;
 mod expected;
 mod node;
 mod process;
+pub mod simulation;
 mod smtp;
 mod synapse;
 
