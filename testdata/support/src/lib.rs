@@ -5,6 +5,8 @@
 
 mod alertmanager;
 pub mod attacker;
+pub mod bands;
+pub mod benchmark;
 mod expected;
 mod node;
 mod process;
