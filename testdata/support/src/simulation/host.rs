@@ -45,8 +45,8 @@ pub struct Seen {
     pub lines: [f64; 4],
     /// Bytes of the log.
     pub log_bytes: f64,
-    /// Share of the largest netgroup among connections, and of the traffic.
-    pub netgroup: (f64, f64),
+    /// Share of the largest netgroup among connections, of the traffic, and of the messages that came in.
+    pub netgroup: (f64, f64, f64),
     /// Peers that misbehaved.
     pub misbehaving: f64,
 }
@@ -66,6 +66,15 @@ pub struct Host {
     chores: Bursts,
     group: Drift,
     warnings: Bursts,
+    rare: Rare,
+}
+
+/// Message types that are a small part of all, from a stream of their own.
+#[derive(Debug, Clone)]
+struct Rare {
+    random: Random,
+    /// The largest netgroups by messages, and how talkative each is.
+    groups: [(f64, Drift); 5],
 }
 
 impl Host {
@@ -87,6 +96,7 @@ impl Host {
             chores: Bursts::new(1.0, 600.0, 0.6),
             group: Drift::new(8.0 * HOUR_S, 0.12, &mut random),
             warnings: Bursts::new(0.3, 120.0, 0.5),
+            rare: Rare::new(seed),
             random,
         }
     }
@@ -108,6 +118,7 @@ impl Host {
         self.traffic(load, served, &mut seen);
         self.log(load, effects, &mut seen);
         self.netgroup(load, served, &mut seen);
+        self.rare.traffic(load, &mut seen);
         seen.misbehaving = self.random.poisson(3.0 * load.step_s / DAY_S);
         seen
     }
@@ -213,6 +224,41 @@ impl Host {
         let total = bytes(&seen.received) + bytes(&seen.sent);
         let for_one = served * 1_500_000.0;
         let rest = (total - for_one).max(1.0) * 0.07 * drift * self.random.lognormal(1.0, 0.15);
-        seen.netgroup = (connections, ((for_one.max(0.0) + rest) / total.max(1.0)).min(1.0));
+        seen.netgroup.0 = connections;
+        seen.netgroup.1 = ((for_one.max(0.0) + rest) / total.max(1.0)).min(1.0);
+    }
+}
+
+impl Rare {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed, "rare messages");
+        // One entity sends 5 to 10 % of all messages to every node (`peer-observer.md`, incident C); others are smaller.
+        let shares = [random.between(0.05, 0.10), 0.05, 0.04, 0.035, 0.03];
+        let groups = shares.map(|share| (share, Drift::new(6.0 * HOUR_S, 0.15, &mut random)));
+        Rare { random, groups }
+    }
+
+    /// Old peers send addr rather than addrv2, peers that lack transactions of a compact block ask for them, and who
+    /// connects or hears of a block asks for headers.
+    fn traffic(&mut self, load: &Load, seen: &mut Seen) {
+        let blocks = load.of_transactions.blocks.len() as f64;
+        let addresses = self.random.poisson(0.05 * load.addr_entries);
+        let asking = self.random.poisson(1.5 * blocks);
+        let headers = self.random.poisson(0.3 * load.of_peers.opened + 0.05 * load.peers * blocks);
+        let size = self.random.lognormal(300.0, 0.8);
+        seen.received.extend([
+            ("addr", 30.0 * addresses),
+            ("getblocktxn", asking * size),
+            ("getheaders", 1000.0 * headers),
+        ]);
+        let messages = 0.25 * load.of_transactions.inv_entries
+            + 2.3 * load.of_transactions.added
+            + load.peers * load.step_s / 60.0;
+        let mut largest = 0.0_f64;
+        for (share, drift) in &mut self.groups {
+            let talk = drift.step(load.step_s, &mut self.random).exp();
+            largest = largest.max(self.random.poisson(messages * *share * talk));
+        }
+        seen.netgroup.2 = (largest / messages.max(1.0)).min(1.0);
     }
 }

@@ -218,7 +218,7 @@ impl Simulation {
 }
 
 fn read_host(mut seen: Seen, readings: &mut Vec<(&'static str, f64)>) {
-    const RECEIVED: [&str; 9] = [
+    const RECEIVED: [&str; 12] = [
         "received/inv",
         "received/tx",
         "received/addrv2",
@@ -228,6 +228,9 @@ fn read_host(mut seen: Seen, readings: &mut Vec<(&'static str, f64)>) {
         "received/getdata",
         "received/ping",
         "received/pong",
+        "received/addr",
+        "received/getblocktxn",
+        "received/getheaders",
     ];
     const SENT: [&str; 7] = [
         "sent/inv",
@@ -258,6 +261,7 @@ fn read_host(mut seen: Seen, readings: &mut Vec<(&'static str, f64)>) {
         ("log/bytes", seen.log_bytes),
         ("netgroup/connections", seen.netgroup.0),
         ("netgroup/bytes", seen.netgroup.1),
+        ("netgroup/messages", seen.netgroup.2),
         ("misbehaving", seen.misbehaving),
         ("received", total(&seen.received)),
         ("sent", total(&seen.sent)),
