@@ -5,9 +5,12 @@
 
 mod alertmanager;
 pub mod attacker;
+pub mod bands;
+pub mod benchmark;
 mod expected;
 mod node;
 mod process;
+pub mod simulation;
 mod smtp;
 mod synapse;
 
