@@ -38,8 +38,8 @@ impl Output {
     ) -> anyhow::Result<()> {
         let score = match (assessment, reported) {
             (None, _) => "0".to_string(),
-            (Some(assessment), Some(_)) => assessment.score.to_string(),
-            (Some(assessment), None) => assessment.score.min(UNREPORTED_MAX).to_string(),
+            (Some(assessment), Some(_)) => assessment.score.clamp(0.0, 1.0).to_string(),
+            (Some(assessment), None) => assessment.score.clamp(0.0, UNREPORTED_MAX).to_string(),
         };
         let expected = |number: fn(&Assessment) -> f64| assessment.map(number).map_or(String::new(), rounded);
         let [middle, lower, upper] = [expected(|a| a.expected), expected(|a| a.lower), expected(|a| a.upper)];

@@ -32,8 +32,6 @@ pub struct Rows {
     record: ByteRecord,
     /// `record` is a row that was read to look for columns, and not given yet.
     is_pending: bool,
-    /// Lines end with a line feed alone: where they do, the reader is a line further after each record.
-    is_past_line: bool,
     columns: Columns,
 }
 
@@ -74,10 +72,15 @@ impl Rows {
     }
 
     fn new(name: String, is_live: bool, source: Box<dyn Read>, column: Option<&str>) -> anyhow::Result<Self> {
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(source);
+        // Only if each row ends with a line feed, the last one too, the reader's count of them says which line it was.
+        let source: Box<dyn Read> = Box::new(source.chain(&b"\n"[..]));
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .terminator(csv::Terminator::Any(b'\n'))
+            .from_reader(source);
         let mut record = ByteRecord::new();
-        let is_there =
-            reader.read_byte_record(&mut record).with_context(|| format!("{name}: cannot be read"))?;
+        let is_there = read(&mut reader, &mut record).with_context(|| format!("{name}: cannot be read"))?;
         if !is_there {
             bail!("{name}: there is nothing in it, expected rows of a time and a value");
         }
@@ -87,14 +90,13 @@ impl Rows {
                 "{name}: the first line has one field ({found}), expected a time and a value with a comma between"
             );
         }
-        let is_past_line = reader.position().line() > 1;
         let is_pending = is_data(&record);
         let columns = match is_pending {
             true => Columns::of_row(&record, column),
             false => Columns::of_header(&record, column),
         };
         let columns = columns.with_context(|| name.clone())?;
-        Ok(Rows { name, is_live, reader, record, is_pending, is_past_line, columns })
+        Ok(Rows { name, is_live, reader, record, is_pending, columns })
     }
 
     /// Name of the column of values; none if there is no header or no row yet.
@@ -105,7 +107,7 @@ impl Rows {
     /// The next row; none at the end.
     pub fn next(&mut self) -> anyhow::Result<Option<Row<'_>>> {
         if !std::mem::take(&mut self.is_pending) {
-            let more = self.reader.read_byte_record(&mut self.record);
+            let more = read(&mut self.reader, &mut self.record);
             if !more.with_context(|| format!("{}: cannot be read", self.name))? {
                 return Ok(None);
             }
@@ -114,8 +116,7 @@ impl Rows {
             Some(value) => value,
             None => self.columns.choose(&self.record).with_context(|| self.name.clone())?,
         };
-        let line =
-            self.reader.position().line() - u64::from(self.is_past_line && self.reader.position().line() > 1);
+        let line = self.reader.position().line() - 1;
         let (time, value) = (self.record.get(self.columns.time), self.record.get(value));
         let sample = sample(time, value);
         Ok(Some(Row { line, time: time.unwrap_or_default(), value: value.unwrap_or_default(), sample }))
@@ -167,6 +168,23 @@ impl Columns {
         self.value = Some(value);
         Ok(value)
     }
+}
+
+/// Reads the next row that is no empty line, without the carriage return it may end with. False at the end.
+fn read(reader: &mut csv::Reader<Box<dyn Read>>, record: &mut ByteRecord) -> csv::Result<bool> {
+    while reader.read_byte_record(record)? {
+        let Some(last) = record.len().checked_sub(1) else { continue };
+        if let Some(field) = record[last].strip_suffix(b"\r") {
+            if last == 0 && field.is_empty() {
+                continue;
+            }
+            let field = field.to_vec();
+            record.truncate(last);
+            record.push_field(&field);
+        }
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 /// The first row is no header: it has a time and a number.
