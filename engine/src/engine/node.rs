@@ -404,6 +404,8 @@ impl Node {
         }
         let was_quiet = self.is_quiet(library);
         self.has_run_script = false;
+        let hearing = Hearing { heard: &self.heard, is_syncing: self.is_syncing };
+        self.tables.iter_mut().for_each(|table| table.begin_watches(now, &hearing));
         for table in &mut self.tables {
             table.expire(now);
             for group in 0..plan.groups.len() as u32 {

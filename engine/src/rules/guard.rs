@@ -482,6 +482,7 @@ mod tests {
     use super::*;
     use crate::detectors::Tier;
     use crate::rules::script::{Sandbox, dynamic_of_shown};
+    use crate::windows::watch::Assessed;
     use crate::windows::{Aggregate, Window};
 
     const WINDOWS: [&str; 3] = ["a", "b", "c"];
@@ -579,7 +580,11 @@ mod tests {
         }";
         let said = |tier| {
             let assessment = Assessment { tier, warm: true, ..Assessment::unknown(7.0) };
-            [Shown::Assessed(Assessed { assessment, reported_s: None }), Shown::Number(Reading::Nothing), Shown::Number(Reading::Int(1))]
+            [
+                Shown::Assessed(Assessed { assessment, reported_s: None }),
+                Shown::Number(Reading::Nothing),
+                Shown::Number(Reading::Int(1)),
+            ]
         };
         let sure = |shown| agree(text, shown, true);
         assert_eq!(sure([Shown::Number(Reading::Nothing); 3]), Some((Outlook::Quiet, true)));

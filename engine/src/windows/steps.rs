@@ -60,6 +60,23 @@ impl Column {
         self.steps.polled_at = at;
     }
 
+    /// Begins to watch the node itself if its source was heard just now: without any sample a total is zero, and what is
+    /// zero for long must be known before it is something else. True if that made a cell.
+    pub(super) fn begin_watch(&mut self, now: Timestamp, hearing: &Hearing) -> bool {
+        let Some(watched) = self.window.watched() else { return false };
+        let since = now.plus_ms(-watched.step_ms);
+        let is_heard = match watched.heard_by {
+            HeardBy::Samples => false,
+            HeardBy::Polls => self.steps.polled_at >= since,
+            HeardBy::Extractor(extractor) => hearing.heard.within(extractor, since, now),
+        };
+        if !is_heard || self.steps.ends_at.is_some() {
+            return false;
+        }
+        self.steps.ends_at = Some(now.next_multiple_ms(watched.step_ms));
+        self.cell_for(0, now).1
+    }
+
     /// Takes a sample of an anomaly window.
     pub(super) fn push_watched(
         &mut self,

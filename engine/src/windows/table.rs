@@ -270,6 +270,17 @@ impl Table {
         self.note_closes_at();
     }
 
+    /// Begins to watch the node itself where a source is heard that has no sample for it yet.
+    pub fn begin_watches(&mut self, now: Timestamp, hearing: &Hearing) {
+        if self.key_parts != 0 {
+            return;
+        }
+        for column in &mut self.columns {
+            self.rows[0].holds += u32::from(column.begin_watch(now, hearing));
+        }
+        self.note_closes_at();
+    }
+
     pub(super) fn note_closes_at(&mut self) {
         let steps = self.columns.iter().map(Column::closes_at);
         self.closes_at = steps.min().unwrap_or(Timestamp::MAX);
