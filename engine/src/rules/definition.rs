@@ -242,7 +242,9 @@ impl Reader<'_> {
         });
         let params = get("params").map_or(Vec::new(), |params| self.params(params));
         let windows = get("windows").map_or(Vec::new(), |windows| self.windows(windows));
-        self.check_steps(&windows, every);
+        if scope != Some(Scope::Fleet) {
+            self.check_steps(&windows, every);
+        }
         let on = get("on").map_or(Vec::new(), |on| self.on(on));
         let state = get("state").cloned();
         if let Some(state) = &state {
@@ -447,7 +449,8 @@ impl Reader<'_> {
         })
     }
 
-    /// What is said of a step may be a report that the next step does not repeat.
+    /// What is said of a step may be a report that the next step does not repeat. Rules of the fleet look at how nodes
+    /// stand to each other, and at how long ago something was reported.
     fn check_steps(&mut self, windows: &[WindowDefinition], every: Option<Duration>) {
         let Some(every) = every else { return };
         for window in windows {
