@@ -54,11 +54,12 @@ fn texts(svg: &str) -> Vec<String> {
     texts
 }
 
-/// Colours of a PNG's pixels.
-fn pixels(png: &[u8]) -> Vec<[u8; 3]> {
-    let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().expect("a PNG");
+/// Colours of the pixels of a plot's PNG, which has the size that is told.
+fn pixels(plot: &Plot) -> Vec<[u8; 3]> {
+    let mut reader = png::Decoder::new(std::io::Cursor::new(&plot.png)).read_info().expect("a PNG");
     let mut pixels = vec![0; reader.output_buffer_size().expect("a size")];
     let frame = reader.next_frame(&mut pixels).expect("a frame");
+    assert_eq!((frame.width, frame.height), plot.size);
     pixels.chunks_exact(3).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
 }
 
@@ -86,8 +87,7 @@ fn the_png_shows_the_line_the_limit_and_the_moments_in_their_colours() {
     resolved.ends_at = START_MS + 90_000;
     let plot = plotted(&resolved);
     assert_eq!(plot.size, (800, 450));
-    let pixels = pixels(&plot.png);
-    assert_eq!(pixels.len(), 800 * 450);
+    let pixels = pixels(&plot);
     // Line, limit, fired, resolved; as in the SVG.
     for color in [[0x6c, 0xc4, 0xf5], [0xf5, 0xe0, 0x50], [0xff, 0x8c, 0x5a], [0x3d, 0xd6, 0xa3]] {
         let hex = format!("#{:02X}{:02X}{:02X}", color[0], color[1], color[2]);
@@ -131,7 +131,7 @@ fn a_series_shows_its_band_and_each_mark_in_the_shape_of_its_weight() {
     let legend = texts(&marked.svg);
     assert!(legend.contains(&"note".to_string()) && legend.contains(&"page".to_string()), "{legend:?}");
     assert!(!legend.contains(&"warning".to_string()), "{legend:?}");
-    assert_eq!(pixels(&marked.png).len(), 1600 * 550);
+    assert_eq!(pixels(&marked).len(), 1600 * 550);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn odd_numbers_and_times_are_plotted() {
     for points in odd {
         let plot = plotted(&alert(points));
         texts(&plot.svg);
-        pixels(&plot.png);
+        pixels(&plot);
         assert!(plot.svg.len() < 500_000, "{} bytes", plot.svg.len());
     }
 }

@@ -16,16 +16,18 @@ const EXIT_CODES: &str = "Exit codes:
   4  a rule did not load or erred; the results cover the other rules (`run` goes on)";
 
 const DETECT_HELP: &str = "Output, one row for each row read, written as soon as it is read:
-  timestamp,value   as they were written
-  anomaly_score     0 (usual) to 1: one less the probability that a usual value departs as far
-  expected          what was expected, and from where to where values are usual; empty while unknown
-  lower,upper
+  timestamp,value  as they were written
+  anomaly_score    0 (usual) to 1: one less the probability that a usual value departs as far
+  expected         what was expected; empty while unknown
+  lower,upper      from where to where values are usual; empty while unknown
 
-A score above 0.98 is a report: from 0.984 on (a probability of 10^-1.8) a note, from 0.999 on a warning, from 0.9999
-on a page. Other rows stay below, also those that go on with what was reported. A row is judged by those before it.
+A score above 0.98 is a report: from 0.984 on (a probability of 10^-1.8) a note, from 0.999 on
+a warning, from 0.9999 on a page. Rows that are not reported, or go on with what was reported,
+get at most 0.98. A row is judged by the rows before it alone.
 
-Times are RFC 3339, `2014-02-14 14:27:00` (UTC), a date, or unix seconds, milliseconds or microseconds. Any step will
-do; the first rows show it, and get the score 0. Rows that cannot be read or are out of order get no score.
+Times are RFC 3339, 2014-02-14 14:27:00 (UTC), a date, or unix seconds, milliseconds or
+microseconds. Any step will do; the first ten rows show it and get the score 0. Rows that
+cannot be read or are out of order get the score 0, too, and are counted.
 
 Exit codes:
   0  all went well

@@ -8,6 +8,8 @@ mod rows;
 mod stream;
 mod tally;
 
+use std::io::{self, Write};
+
 use tocsin_engine::detectors::{Assessment, Direction, Settings};
 use tocsin_engine::time::Timestamp;
 
@@ -32,8 +34,9 @@ pub fn run(arguments: &DetectArguments) -> anyhow::Result<Ended> {
     let name = rows.name.clone();
     while let Some(row) = rows.next()? {
         let judged = judge(&row, &mut stream, &mut tally, &name);
-        let reported =
-            judged.as_ref().and_then(|(_, value, assessment)| tally.judged(row.time, *value, assessment));
+        let reported = judged
+            .as_ref()
+            .and_then(|(at, value, assessment)| tally.judged(row.time, *at, *value, assessment));
         output.row(row.time, row.value, judged.as_ref().map(|(_, _, assessment)| assessment), reported)?;
         // A plot is drawn even if nobody reads the rows any more.
         if output.is_closed() && picture.is_none() {
@@ -48,11 +51,16 @@ pub fn run(arguments: &DetectArguments) -> anyhow::Result<Ended> {
         Some(column) => format!("{name}, {column}"),
         None => name,
     };
-    eprint!("{}", tally.summary(&series, stream.step_ms()));
     if let Some(picture) = &picture {
         picture.write(&series, &tally.reports())?;
     }
+    tell(&tally.summary(&series, stream.step_ms()));
     Ok(if tally.unreadable > 0 { Ended::Damaged } else { Ended::Well })
+}
+
+/// Writes lines to standard error. Nobody may read it any more; the rows matter more.
+fn tell(lines: &str) {
+    let _ = io::stderr().write_all(lines.as_bytes());
 }
 
 /// What is said of a row that can be read and is in order; what cannot or is not is counted.
@@ -68,7 +76,7 @@ fn judge(
         Err(found) => {
             tally.unreadable += 1;
             if tally.unreadable <= TOLD_MAX {
-                eprintln!("tocsin: {name}: line {}: {found}", row.line);
+                tell(&format!("tocsin: {name}: line {}: {found}\n", row.line));
             }
             return None;
         }
@@ -77,10 +85,11 @@ fn judge(
         Judged::Assessed(assessment) => Some((at, value, assessment)),
         Judged::Anew(assessment, step_ms) => {
             let step = tally::span(step_ms);
-            eprintln!(
-                "tocsin: {name}: line {}: rows come every {step} now; the detector begins anew",
-                row.line
-            );
+            let line = row.line;
+            tell(&format!(
+                "tocsin: {name}: line {line}: rows come every {step} now; the detector begins anew
+"
+            ));
             Some((at, value, assessment))
         }
         Judged::OutOfOrder => {

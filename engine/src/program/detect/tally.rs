@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use tocsin_engine::detectors::{Assessment, Tier};
+use tocsin_engine::time::Timestamp;
 
 use super::output::rounded;
 use super::rows::clean;
@@ -18,8 +19,8 @@ pub struct Tally {
     pub rows: u64,
     pub unreadable: u64,
     pub out_of_order: u64,
-    /// First and last time, as written.
-    span: Option<(Vec<u8>, Vec<u8>)>,
+    /// The first time, and the last, which is also as written.
+    span: Option<(String, Timestamp, Vec<u8>)>,
     is_warm: bool,
     /// Reports of notes, warnings and pages.
     counts: [u64; 3],
@@ -46,16 +47,27 @@ impl Report {
 impl Tally {
     /// Notes a row that was judged. Rows in a row that are reported are one report; returns the tier of one that begins
     /// or becomes more serious with this row.
-    pub fn judged(&mut self, time: &[u8], value: f64, assessment: &Assessment) -> Option<Tier> {
-        let (_, last) = self.span.get_or_insert_with(|| (time.to_vec(), Vec::new()));
-        last.clear();
-        last.extend_from_slice(time);
+    pub fn judged(
+        &mut self,
+        time: &[u8],
+        at: Timestamp,
+        value: f64,
+        assessment: &Assessment,
+    ) -> Option<Tier> {
+        self.span = Some(match self.span.take() {
+            None => (shown(time, at), at, time.to_vec()),
+            Some((first, _, mut last)) => {
+                last.clear();
+                last.extend_from_slice(time);
+                (first, at, last)
+            }
+        });
         self.is_warm |= assessment.warm;
         if assessment.tier == Tier::Usual {
             self.close();
             return None;
         }
-        let report = Report { tier: assessment.tier, at: clean(time), value, assessment: *assessment };
+        let report = Report { tier: assessment.tier, at: shown(time, at), value, assessment: *assessment };
         match &mut self.open {
             Some(open) if open.strength() >= report.strength() => None,
             Some(open) => {
@@ -98,8 +110,8 @@ impl Tally {
         if let Some(step_ms) = step_ms {
             let _ = write!(text, " every {}", span(step_ms));
         }
-        if let Some((first, last)) = &self.span {
-            let _ = write!(text, ", {} to {}", clean(first), clean(last));
+        if let Some((first, at, last)) = &self.span {
+            let _ = write!(text, ", {first} to {}", shown(last, *at));
         }
         let _ = writeln!(text, "\n{reports}");
         for report in &self.strongest {
@@ -125,6 +137,12 @@ impl Tally {
         }
         text
     }
+}
+
+/// A time as it was written; but people do not read unix time.
+fn shown(time: &[u8], at: Timestamp) -> String {
+    let is_number = std::str::from_utf8(time).is_ok_and(|time| time.trim().parse::<f64>().is_ok());
+    if is_number { at.to_string().replace(".000Z", "Z") } else { clean(time) }
 }
 
 fn place(tier: Tier) -> usize {
@@ -189,7 +207,12 @@ mod tests {
         let mut told = Vec::new();
         for (number, tier) in tiers.into_iter().enumerate() {
             let score = 0.99 + place(tier) as f64 / 1000.0;
-            told.push(tally.judged(format!("t{number}").as_bytes(), number as f64, &assessment(tier, score)));
+            told.push(tally.judged(
+                format!("t{number}").as_bytes(),
+                Timestamp::MIN,
+                number as f64,
+                &assessment(tier, score),
+            ));
         }
         assert_eq!(told, [Some(Tier::Note), Some(Tier::Warning), None, None, Some(Tier::Note)]);
         assert_eq!(tally.reports(), "1 warning, 1 note");
@@ -202,8 +225,13 @@ mod tests {
     fn the_strongest_are_told_and_the_rest_is_counted() {
         let mut tally = Tally::default();
         for number in 0..30 {
-            tally.judged(b"t", f64::from(number), &assessment(Tier::Note, 0.99 + f64::from(number) / 1e4));
-            tally.judged(b"t", 0.0, &assessment(Tier::Usual, 0.0));
+            tally.judged(
+                b"t",
+                Timestamp::MIN,
+                f64::from(number),
+                &assessment(Tier::Note, 0.99 + f64::from(number) / 1e4),
+            );
+            tally.judged(b"t", Timestamp::MIN, 0.0, &assessment(Tier::Usual, 0.0));
         }
         let summary = tally.summary("x", None);
         assert!(summary.contains("30 notes") && summary.contains("and 20 weaker ones"), "{summary}");
