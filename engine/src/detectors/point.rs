@@ -17,7 +17,7 @@ use super::calibration::Calibration;
 use super::cold::{Level, Recent};
 use super::gate::{NOTE, score, tier};
 use super::holt_winters::Smoothing;
-use super::rarity::{limit, matters, scores_warm, shift};
+use super::rarity::{matters, of_score, scores_warm, shift};
 use super::scale::{REPORTED_FROM, floor};
 use super::slots::{SLOTS_MAX, Slots};
 use super::{Assessment, Method, Settings, Tier};
@@ -268,7 +268,7 @@ impl Point {
         if z < GOES_ON * REPORTED_FROM {
             return 0.0;
         }
-        among.rarity(z).unwrap_or(0.0).min(limit(self.scores)) - self.shift
+        of_score(among, self.scores, z) - self.shift
     }
 
     fn push_warm(&mut self, at: Timestamp, value: f64, view: View) -> Assessment {

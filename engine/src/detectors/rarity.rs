@@ -37,9 +37,21 @@ pub fn scores_warm(note: f64) -> u32 {
     10_f64.powf(note - DECADES_BEYOND).max(SCORES_MIN).ceil() as u32
 }
 
-/// The most that can be said after so many scores.
-pub fn limit(scores: u32) -> f64 {
-    f64::from(scores.max(1)).log10() + DECADES_BEYOND
+/// Index of the heaviest tail that is thought of beyond the scores seen: of Pareto's distributions the first with a finite
+/// variance and a third moment that has none. Gopikrishnan et al. (1999) found this cubic law in series far wilder than a
+/// node's. So a score ten times the largest is worth three decades.
+const TAIL_INDEX: f64 = 3.0;
+
+/// The most that can be said after so many scores of one that is `times` the largest of them.
+pub fn limit(scores: u32, times: f64) -> f64 {
+    f64::from(scores.max(1)).log10() + DECADES_BEYOND.max(TAIL_INDEX * times.log10())
+}
+
+/// How rare a score is after so many others, no rarer than they can tell; 0 if it is not known yet.
+pub fn of_score(among: &Calibration, scores: u32, score: f64) -> f64 {
+    let Some(rarity) = among.rarity(score) else { return 0.0 };
+    let largest = among.score_at(f64::from(scores.max(10)).log10()).unwrap_or(score);
+    rarity.min(limit(scores, if largest > 0.0 { score / largest } else { 1.0 }))
 }
 
 /// Judges residuals of a method that stands alone.
@@ -70,8 +82,7 @@ impl Rarity {
         let departure = value - expected;
         let z = departure.abs() / scale;
         let warm = self.scores >= scores_warm(self.shift + NOTE);
-        let rarity = self.calibration.rarity(z).unwrap_or(0.0).min(limit(self.scores)) - self.shift;
-        let rarity = rarity.max(0.0);
+        let rarity = (of_score(&self.calibration, self.scores, z) - self.shift).max(0.0);
         self.calibration.learn(z);
         self.scores = self.scores.saturating_add(1);
         let is_far = z >= self.from && matters(&self.settings, departure);
@@ -109,7 +120,7 @@ mod tests {
     fn note_can_be_told_as_soon_as_a_series_is_warm() {
         for step_ms in [10_000, 60_000, 300_000] {
             let note = shift(&settings(step_ms)) + NOTE;
-            assert!(limit(scores_warm(note)) >= note);
+            assert!(limit(scores_warm(note), 1.0) >= note);
         }
         assert_eq!(scores_warm(shift(&settings(10_000)) + NOTE), 2_726);
     }
