@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(table.closes_at(), at(10));
         assert_eq!(close(&mut table, at(60), true), 6);
         let shown = table.columns[0].shown(row, at(60));
-        assert!(matches!(shown, Shown::Assessed(said) if said.value == 0.0), "{shown:?}");
+        assert!(matches!(shown, Shown::Assessed(said) if said.assessment.value == 0.0), "{shown:?}");
         assert_eq!(table.columns[0].changed(0), [row]);
         assert_eq!(table.columns[0].series(row, at(60)).len(), 5);
     }
