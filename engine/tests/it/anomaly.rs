@@ -163,6 +163,26 @@ fn a_peer_without_a_row_in_the_newest_poll_has_none() {
 }
 
 #[test]
+fn the_top_share_is_that_of_the_largest_netgroup() {
+    let mut told =
+        Told::new("", r#"anomaly: "message.meta.addr", take: "top_share", where: #{ inbound: true }"#);
+    told.say(1, message("ping"));
+    for (n, addr) in
+        ["203.0.113.1:8333", "203.0.7.9:1", "[2001:db8::1]:8333", "x.onion:8333"].iter().enumerate()
+    {
+        let PeerObserverEvent::Ebpf(Ebpf { ebpf_event: Some(ebpf::EbpfEvent::Message(mut event)) }) =
+            message("ping")
+        else {
+            panic!("a message")
+        };
+        event.meta.addr = addr.to_string();
+        let event = ebpf::EbpfEvent::Message(event);
+        told.say(11 + n as i64, PeerObserverEvent::Ebpf(Ebpf { ebpf_event: Some(event) }));
+    }
+    assert_eq!(told.at(20), ["0.5"]);
+}
+
+#[test]
 fn a_restart_masks_for_ten_minutes_and_the_first_load_of_the_chain_as_long_as_it_lasts() {
     let mut told = Told::new("", INBOUND);
     let syncing = |initialblockdownload| {
@@ -209,6 +229,26 @@ fn a_gap_costs_little_and_what_comes_after_it_is_as_before() {
     assert_eq!(told.at(30), ["29"]);
     (0..30).for_each(|second| told.say(YEAR_S + second, mempool(1_000 + second)));
     assert_eq!(told.at(YEAR_S + 30), ["1029"]);
+}
+
+#[test]
+fn time_does_not_jump_over_the_end_of_a_step() {
+    let rule = r#"
+        const RULE = #{ severity: "info", every: "1s", keep_firing_for_s: 0,
+            windows: #{ x: #{ anomaly: "mempool_info.size", step: "1m" } } };
+        fn check(w, params) { if w.x == () { #{ summary: "silent" } } }"#;
+    for is_live in [false, true] {
+        let mut told = Told { engine: Engine::new(stream::library(&[("told", rule)])) };
+        (0..600).step_by(20).for_each(|second| told.say(second, mempool(1)));
+        assert_eq!(told.at(600), Vec::<String>::new());
+        if is_live {
+            (601..9_000).for_each(|second| assert_eq!(told.at(second).len(), usize::from(second >= 780)));
+        }
+        told.say(9_000, mempool(1));
+        let alerts = told.engine.alerts();
+        let since: Vec<i64> = alerts.iter().map(|alert| alert.since.unix_ms() - START_MS).collect();
+        assert_eq!(since, [780_000], "three steps after the last one that was judged");
+    }
 }
 
 #[test]
