@@ -8,6 +8,17 @@
 //!  sample -> default -|                                                       |-> Assessment
 //!                     '-- point: spikes and dips, as the samples come --------'
 //! ```
+//!
+//! | files | are |
+//! |---|---|
+//! | [`level`], [`seasonal`], [`range`], [`novelty`], [`cusum`], [`autoregressive`], [`holt_winters`], [`flat_line`] | methods: what each expects, and how far off a sample is |
+//! | [`slots`], [`scale`], [`cold`], [`season`] | parts of methods: a value for each time of the season, how far is usual, series that began just now, the season's length (`augurs`) |
+//! | [`calibration`], [`rarity`], [`gate`] | from how far off to how rare, by the series' own history; told once |
+//! | [`pattern`], [`point`], [`default`], [`alone`] | the channels, both together, and one method alone as a detector |
+//! | [`fleet`] | one node among its siblings (`augurs`) |
+//!
+//! What measurably does not help is not here, however well known: change points by BOCPD, peaks over threshold alone, random
+//! cut forests, z-normed profiles (measured on NAB and WSD before this was built). `augurs`' change points look ahead.
 
 pub mod alone;
 pub mod autoregressive;

@@ -723,7 +723,11 @@ mod tests {
             fed.step(&[1.0]);
             assert_eq!(fed.step(&[1.0]), Some(1.0));
             fed.close(true);
-            assert_eq!(fed.watch.assessment().map(|said| said.assessment.value), Some(0.0), "heard, and no sample");
+            assert_eq!(
+                fed.watch.assessment().map(|said| said.assessment.value),
+                Some(0.0),
+                "heard, and no sample"
+            );
             assert!(!fed.close(false), "missing: what was said stays for a while");
             assert_eq!(fed.watch.points.len(), 2);
         }
