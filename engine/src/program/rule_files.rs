@@ -404,7 +404,14 @@ mod tests {
             &["much.rhai:4", "by"],
         );
         check("severity: \"warning\"", "severity: \"bad\"", &["much.rhai:4", "bad"]);
-        // A window that not every series can go with.
+        // What is wrong with several series is, too.
+        let more = "[[series]]\nname = \"pings\"\nwhy = \"x\"\ncount = \"message.ping\"\nover = \"1m\"\nby = [\"message.command\"]\n";
+        let of_blocks = "all: #{ count: \"validation.block_connected\", over: \"1m\" }";
+        let generic = GENERIC.replace("all: #{ count: \"message\", over: \"1m\", by: [] }", of_blocks);
+        let loaded = load(&format!("{LIST}{more}"), &generic, "");
+        check_errors(&loaded, &[&["rules/much.rhai:5", "command", "with 2 series, such as bytes"]]);
+        assert_eq!(names(&loaded), ["much_blocks"]);
+        // A window that one series cannot go with.
         let loaded = load(LIST, &GENERIC.replace("by: []", "where: #{ inbound: true }"), "");
         check_errors(&loaded, &[]);
         let of_peers = "all: #{ count: \"connection.inbound\", over: \"1m\" }";

@@ -258,32 +258,41 @@ impl RuleFile {
         entries.iter().find(|entry| entry.name == name)
     }
 
-    /// The rules of a generic file. A complaint that all of them have is one of the file, any other one of the series.
+    /// The rules of a generic file. What is wrong with one series only is said of the series, anything else once of the
+    /// file.
     pub fn rules_of_series(&self, schema: &Schema, series: &[Series]) -> (Vec<Rule>, Vec<RuleError>) {
-        let in_file = |complaint: &Complaint| RuleError::new(&self.path, complaint);
         if let Err(complaints) = self.check_for_each() {
-            return (Vec::new(), complaints.iter().map(in_file).collect());
+            let errors = complaints.iter().map(|complaint| RuleError::new(&self.path, complaint));
+            return (Vec::new(), errors.collect());
         }
-        let (mut rules, mut failed) = (Vec::new(), Vec::new());
+        let mut rules = Vec::new();
+        let mut complaints: Vec<(Complaint, Vec<&Series>)> = Vec::new();
         for one in series {
             match self.rule_of_series(schema, one) {
                 Ok(rule) => rules.push(rule),
-                Err(complaints) => failed.push((one, complaints)),
+                Err(found) => {
+                    for complaint in found {
+                        match complaints.iter_mut().find(|(known, _)| *known == complaint) {
+                            Some((_, of)) => of.push(one),
+                            None => complaints.push((complaint, vec![one])),
+                        }
+                    }
+                }
             }
         }
-        let Some((_, first)) = failed.first() else { return (rules, Vec::new()) };
-        let is_common = |complaint: &&Complaint| {
-            rules.is_empty() && failed.iter().all(|(_, complaints)| complaints.contains(complaint))
-        };
-        let common: Vec<Complaint> = first.iter().filter(is_common).cloned().collect();
-        let mut errors: Vec<RuleError> = common.iter().map(in_file).collect();
-        for (one, complaints) in failed {
-            for complaint in complaints.iter().filter(|complaint| !common.contains(complaint)) {
+        let error = |(complaint, of): (Complaint, Vec<&Series>)| match of[..] {
+            [one] if series.len() > 1 => {
                 let message = format!("series {} in {}: {}", one.name, self.path, complaint.message);
-                errors.push(RuleError::new(&one.path, &Complaint::new(one.position, message)));
+                RuleError::new(&one.path, &Complaint::new(one.position, message))
             }
-        }
-        (rules, errors)
+            _ if of.len() == series.len() => RuleError::new(&self.path, &complaint),
+            _ => {
+                let message =
+                    format!("{} (with {} series, such as {})", complaint.message, of.len(), of[0].name);
+                RuleError::new(&self.path, &Complaint::new(complaint.position, message))
+            }
+        };
+        (rules, complaints.into_iter().map(error).collect())
     }
 
     fn check_for_each(&self) -> Result<(), Vec<Complaint>> {
