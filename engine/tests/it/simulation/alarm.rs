@@ -21,8 +21,9 @@ impl Alarm {
         Alarm { knobs, found_since_s: None, found_at_s: 0, is_firing: false }
     }
 
-    /// Takes whether a rule found something at this time. True if the alert begins to fire.
-    pub fn step(&mut self, at_s: i64, finding: bool) -> bool {
+    /// Takes whether a rule found something at this time, which holds until the next step is over. True if the alert begins
+    /// to fire before that.
+    pub fn step(&mut self, at_s: i64, step_s: i64, finding: bool) -> bool {
         if finding {
             self.found_since_s.get_or_insert(at_s);
             self.found_at_s = at_s;
@@ -32,8 +33,8 @@ impl Alarm {
         if self.is_firing && self.found_at_s + self.knobs.keep_firing_for_s <= at_s {
             (self.is_firing, self.found_since_s) = (false, None);
         }
-        let begins =
-            !self.is_firing && self.found_since_s.is_some_and(|since| since + self.knobs.for_s <= at_s);
+        let begins = !self.is_firing
+            && self.found_since_s.is_some_and(|since| since + self.knobs.for_s < at_s + step_s);
         self.is_firing |= begins;
         begins
     }

@@ -85,7 +85,11 @@ impl Watcher {
             }
             Method::Bands(bands) => Some(bands.0.push(at_s, bands.1.push(value)).fires),
         };
-        finding.is_some_and(|finding| self.alarm.step(at_s, finding))
+        let step_s = match &self.method {
+            Method::Ours(ours) => ours.watched.step_ms / 1000,
+            Method::Bands(_) => 60,
+        };
+        finding.is_some_and(|finding| self.alarm.step(at_s, step_s, finding))
     }
 }
 
