@@ -60,6 +60,7 @@ bench: setup test-setup bitcoind
 	$(CARGO) bench --bench replay
 	$(CARGO) bench -p tocsin-extractors
 	$(CARGO) bench --bench live
+	$(CARGO) bench --bench compare
 
 # Bitcoin Core 31.99, once; unless BITCOIND_EXE and BITCOIN_NODE_EXE name programs to test with.
 bitcoind: test-setup

@@ -14,6 +14,7 @@ mod live;
 mod projection;
 mod rule_errors;
 mod rule_health;
+mod simulation;
 mod state;
 mod stream;
 mod windows;

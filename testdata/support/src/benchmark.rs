@@ -101,7 +101,11 @@ pub fn rows(path: &Path) -> Result<Vec<(i64, f64)>, String> {
 }
 
 /// Unix seconds of `YYYY-MM-DD hh:mm:ss`, with or without a fraction, taken for UTC.
-fn unix_s(text: &str) -> Result<i64, String> {
+///
+/// # Errors
+///
+/// If it is none.
+pub fn unix_s(text: &str) -> Result<i64, String> {
     let parts: Vec<i64> = text
         .trim()
         .split(['-', ' ', 'T', ':'])
@@ -134,7 +138,7 @@ struct Place {
     worth: f64,
 }
 
-/// Places of one series. The first 15 % (of at most 5000 rows) are for warming up and do not count.
+/// Places of one series. The first 15 % of its first 5000 rows are for warming up and do not count.
 fn places(series: &Series, scores: &[f64], windows_before: usize) -> Vec<Place> {
     assert_eq!(series.rows.len(), scores.len(), "{}: one score for each row", series.name);
     let warm_up = (0.15 * scores.len().min(5000) as f64).floor() as usize;
