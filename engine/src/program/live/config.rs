@@ -434,7 +434,8 @@ mod tests {
         let config = Config::parse(&uncommented.join("\n")).expect("the example with all its options");
         assert_eq!(config.nats.len(), 2);
         assert!(config.publish.is_some());
-        assert_eq!(config.rules.set.len(), 2);
+        assert_eq!((config.rules.set.len(), config.series.series.len()), (4, 3));
+        assert!(config.series.errors.is_empty());
         assert_eq!(config.receivers.len(), 4);
         assert!(config.plan().expect("checked").is_some());
     }
