@@ -119,6 +119,7 @@ impl WindowDefinition {
             Aggregate::Anomaly(watched) => match watched.take {
                 Take::Count | Take::PollCount | Take::TopShare => String::new(),
                 Take::Rate => format!("{of_field}/s"),
+                Take::MedianAge => "s".to_string(),
                 _ => of_field.to_string(),
             },
             _ => of_field.to_string(),

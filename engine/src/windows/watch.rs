@@ -46,6 +46,8 @@ pub enum Take {
     Mean,
     /// Median.
     Median,
+    /// Median of how many seconds ago the values were, which are instants in unix seconds.
+    MedianAge,
     /// Newest value.
     Last,
     /// How much a counter grew in a step; a counter that falls has been reset and counts from zero.
@@ -64,7 +66,7 @@ pub enum Take {
 
 impl Take {
     /// The words rules use, in the order of the documentation.
-    pub const NAMES: [(&str, Take); 13] = [
+    pub const NAMES: [(&str, Take); 14] = [
         ("last", Take::Last),
         ("count", Take::Count),
         ("sum", Take::Sum),
@@ -72,6 +74,7 @@ impl Take {
         ("max", Take::Max),
         ("mean", Take::Mean),
         ("median", Take::Median),
+        ("median_age", Take::MedianAge),
         ("increase", Take::Increase),
         ("rate", Take::Rate),
         ("poll_count", Take::PollCount),
@@ -102,7 +105,7 @@ impl Take {
 
     /// True if it is a whole number where the values are.
     pub fn keeps_integers(self) -> bool {
-        !matches!(self, Take::Mean | Take::Median | Take::Increase | Take::Rate | Take::TopShare)
+        !matches!(self, Take::Mean | Take::Median | Take::MedianAge | Take::Increase | Take::Rate | Take::TopShare)
     }
 
     /// What shows of a step without samples that there were none, for events of this extractor.
@@ -348,6 +351,7 @@ impl Watch {
         if take.is_of_poll() && self.tally.poll != poll {
             self.tally = Tally { poll, ..Tally::default() };
         }
+        let value = if take == Take::MedianAge { at.unix_ms() as f64 / 1000.0 - value } else { value };
         self.tally.add(take, value, group);
     }
 
@@ -509,7 +513,7 @@ impl Tally {
             _ => (self.min.min(value), self.max.max(value)),
         };
         match take {
-            Take::Median => self.keep(value),
+            Take::Median | Take::MedianAge => self.keep(value),
             Take::TopShare => self.count_group(group),
             _ => {}
         }
@@ -562,7 +566,7 @@ impl Tally {
             Take::Max | Take::PollMax => Some(self.max),
             Take::Mean => Some(self.sum / count),
             Take::Last => Some(self.last),
-            Take::Median => median(&self.values),
+            Take::Median | Take::MedianAge => median(&self.values),
             Take::TopShare => Some(f64::from(self.groups.values().max().copied().unwrap_or(0)) / count),
             Take::Increase | Take::Rate => None,
         }
