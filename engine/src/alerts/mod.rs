@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tocsin_proto::pb::notification::Evidence;
 
-use crate::rules::Finding;
+use crate::rules::{Finding, Severity};
 use crate::time::Timestamp;
 use crate::windows::key::Key;
 
@@ -62,6 +62,8 @@ pub struct Alert {
     pub last_finding_at: Timestamp,
     /// The newest finding.
     pub finding: Finding,
+    /// What its first finding said of how bad it is, if it said so. It is kept, for it is part of what the alert is known by.
+    severity: Option<Severity>,
     /// The rule still found it when it last looked.
     pub holds: bool,
     /// When the script last put the finding together.
@@ -80,6 +82,11 @@ impl Alert {
         }
         (self.state, self.fired_at) = (State::Firing, Some(at));
         Some(State::Firing)
+    }
+
+    /// How bad it is, if the rule's findings are as bad as `of_rule`.
+    pub fn severity(&self, of_rule: Severity) -> Severity {
+        self.severity.map_or(of_rule, |own| own.min(of_rule))
     }
 
     /// When it began to fire; the first finding while it is pending.
@@ -120,6 +127,7 @@ impl Alerts {
             fired_at: None,
             last_finding_at: at,
             finding: telling.finding.clone(),
+            severity: telling.finding.severity,
             holds: true,
             told_at: at,
             trail: Trail::before(&telling, at),
@@ -239,10 +247,14 @@ mod tests {
     use super::*;
     use crate::windows::Reading;
 
-    fn telling() -> Telling {
-        let finding =
-            Finding { value: Reading::Int(1), limit: Reading::Int(0), summary: "x".into(), node: None };
+    fn telling_of(severity: Option<Severity>) -> Telling {
+        let (value, limit) = (Reading::Int(1), Reading::Int(0));
+        let finding = Finding { value, limit, summary: "x".into(), node: None, severity };
         Telling { finding, measure: Measure::default(), series: Vec::new() }
+    }
+
+    fn telling() -> Telling {
+        telling_of(None)
     }
 
     /// Findings at these seconds, ticks every 5 s: the states entered, with their seconds.
@@ -281,5 +293,22 @@ mod tests {
     #[test]
     fn a_finding_within_keep_firing_for_s_keeps_the_alert() {
         check(0, 15, &[5, 15, 25], &[(5, State::Firing), (40, State::Resolved)]);
+    }
+
+    #[test]
+    fn an_alert_keeps_the_severity_it_began_with() {
+        let timing = Timing { pending_for: Duration::ZERO, keep_firing_for: Duration::from_secs(10) };
+        let mut alerts = Alerts::default();
+        let severity_at = |alerts: &mut Alerts, second: i64, severity| {
+            let now = Timestamp::from_unix_s(second);
+            alerts.settle(now, timing);
+            alerts.refresh(Key::default(), telling_of(severity), now, timing);
+            alerts.get(&Key::default()).expect("it fires").severity(Severity::Warning)
+        };
+        assert_eq!(severity_at(&mut alerts, 0, Some(Severity::Info)), Severity::Info);
+        assert_eq!(severity_at(&mut alerts, 5, None), Severity::Info);
+        assert_eq!(severity_at(&mut alerts, 20, None), Severity::Warning);
+        assert_eq!(severity_at(&mut alerts, 25, Some(Severity::Info)), Severity::Warning);
+        assert_eq!(severity_at(&mut alerts, 60, Some(Severity::Critical)), Severity::Warning);
     }
 }

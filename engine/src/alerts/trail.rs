@@ -129,7 +129,13 @@ mod tests {
     fn telling(value: Reading, quantity: &str, series: &[(i64, f64)]) -> Telling {
         let series = series.iter().map(|(at_s, value)| (Timestamp::from_unix_s(*at_s), *value));
         Telling {
-            finding: Finding { value, limit: Reading::Int(60), summary: String::new(), node: None },
+            finding: Finding {
+                value,
+                limit: Reading::Int(60),
+                summary: String::new(),
+                node: None,
+                severity: None,
+            },
             measure: Measure { quantity: quantity.into(), unit: "s".into() },
             series: series.collect(),
         }

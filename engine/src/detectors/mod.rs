@@ -10,6 +10,7 @@
 //! ```
 
 pub mod default;
+pub mod fleet;
 pub mod pattern;
 pub mod point;
 

@@ -180,7 +180,7 @@ impl Mapping {
                 node: node.clone(),
                 key: AlertKey { names: names.clone(), key },
                 state: State::Resolved,
-                severity: rule.severity,
+                severity: alert.severity(rule.severity),
                 value: alert.finding.value,
                 limit: alert.finding.limit,
                 summary: format!("{reason}: {}", alert.finding.summary),

@@ -253,7 +253,7 @@ impl FleetRule {
             node,
             key: AlertKey { names: library.key_names[self.rule].clone(), key },
             state,
-            severity: library.rules[self.rule].definition.severity,
+            severity: alert.severity(library.rules[self.rule].definition.severity),
             value: alert.finding.value,
             limit: alert.finding.limit,
             summary: alert.finding.summary.clone(),

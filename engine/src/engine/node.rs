@@ -755,7 +755,7 @@ impl Node {
             node: self.name.clone(),
             key: AlertKey { names: library.key_names[rule].clone(), key },
             state,
-            severity: library.rules[rule].definition.severity,
+            severity: alert.severity(library.rules[rule].definition.severity),
             value: alert.finding.value,
             limit: alert.finding.limit,
             summary: alert.finding.summary.clone(),

@@ -17,6 +17,8 @@ use crate::windows::Reading;
 pub struct AlertReport {
     /// The rule's name.
     pub rule: Arc<str>,
+    /// The series it watches, if its file is a generic one.
+    pub series: Option<Arc<str>>,
     /// The node's name; `fleet` for what concerns no single node.
     pub node: Arc<str>,
     /// Names and values of the key.
@@ -63,9 +65,10 @@ impl Engine {
             let alert = alerts.get(key).expect("a key of these alerts");
             AlertReport {
                 rule: self.library.names[rule].clone(),
+                series: self.library.rules[rule].series.clone(),
                 node: node.clone(),
                 key: AlertKey { names: self.library.key_names[rule].clone(), key: key.clone() },
-                severity: self.library.rules[rule].definition.severity,
+                severity: alert.severity(self.library.rules[rule].definition.severity),
                 state: alert.state,
                 since: alert.since,
                 fired_at: alert.fired_at,

@@ -5,11 +5,12 @@ mod configuration;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tocsin_engine::rules::series_file::WrittenSeries;
 
 use super::Ended;
 use super::arguments::CheckArguments;
 use super::progress::print_line;
-use super::rule_files::{self, find, is_rule};
+use super::rule_files::{self, LoadedRules, find, find_rules, is_rule};
 use super::{incident, rule_test};
 
 /// Runs the command.
@@ -33,10 +34,16 @@ fn content(paths: &[PathBuf]) -> anyhow::Result<Ended> {
     for path in paths {
         let context =
             || format!("{}: cannot read, expected rules, incidents or folders of them", path.display());
-        find(path, &is_rule, &mut rules).with_context(context)?;
-        find(path, &|file| file.ends_with(incident::EXPECTED), &mut incidents).with_context(context)?;
+        find_rules(path, &mut rules).with_context(context)?;
+        find(path, &incident::is_expectation, &mut incidents).with_context(context)?;
     }
-    let mut complaints = rule_complaints(&rules)?;
+    rules.sort();
+    rules.dedup();
+    let loaded = rule_files::load_files(&rules, &WrittenSeries::default());
+    for (name, count) in &loaded.generic {
+        println!("{name}: {count} series");
+    }
+    let mut complaints = rule_complaints(loaded)?;
     for path in &incidents {
         complaints.extend(incident_complaints(path));
     }
@@ -45,7 +52,7 @@ fn content(paths: &[PathBuf]) -> anyhow::Result<Ended> {
     }
     println!(
         "{} rules and {} incidents checked, {} complaints",
-        rules.len(),
+        rules.iter().filter(|path| is_rule(path)).count(),
         incidents.len(),
         complaints.len()
     );
@@ -56,8 +63,7 @@ fn content(paths: &[PathBuf]) -> anyhow::Result<Ended> {
     })
 }
 
-fn rule_complaints(files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
-    let loaded = rule_files::load_files(files);
+fn rule_complaints(loaded: LoadedRules) -> anyhow::Result<Vec<String>> {
     let mut complaints: Vec<String> = Vec::new();
     for rule in &loaded.rules {
         complaints.extend(rule_files::header_errors(rule).iter().map(ToString::to_string));
@@ -66,6 +72,8 @@ fn rule_complaints(files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     let (_, errors) = loaded.into_library(&[])?;
     complaints.extend(errors.iter().map(ToString::to_string));
     complaints.sort();
+    // Rules of one file share its header and its test.
+    complaints.dedup();
     Ok(complaints)
 }
 

@@ -24,9 +24,46 @@ pub struct ExpectedAlert {
     pub resolves: Option<String>,
     /// What its summary says when it fires, or a part of it.
     pub says: Option<String>,
+    /// How bad it is: info, warning or critical.
+    pub severity: Option<String>,
     /// How far both may be off, to either side.
     #[serde(default = "default_within")]
     pub within: String,
+}
+
+/// Alerts that may fire and need not, as a test file writes them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowedAlert {
+    /// The rule; `*` at its end stands for anything.
+    pub rule: String,
+    /// The node, if there is more than one.
+    pub node: Option<String>,
+    /// It may not fire before; the start of the recording, if left out.
+    pub from: Option<String>,
+    /// It may not fire after; the end of the recording, if left out.
+    pub until: Option<String>,
+}
+
+impl AllowedAlert {
+    /// What is wrong with it.
+    pub fn complaint(&self) -> Option<String> {
+        let offsets = [&self.from, &self.until].into_iter().flatten();
+        offsets.map(|text| offset_ms(text)).find_map(Result::err)
+    }
+
+    fn allows(&self, episode: &Episode, start: Timestamp) -> bool {
+        let is_rule = match self.rule.strip_suffix('*') {
+            Some(beginning) => episode.rule.starts_with(beginning),
+            None => episode.rule == self.rule,
+        };
+        let fired_ms = episode.fired_at.ms_since(start);
+        let offset = |text: &Option<String>| text.as_deref().map(offset_ms).transpose().ok().flatten();
+        is_rule
+            && self.node.as_ref().is_none_or(|node| *node == episode.node)
+            && offset(&self.from).is_none_or(|from_ms| fired_ms >= from_ms)
+            && offset(&self.until).is_none_or(|until_ms| fired_ms <= until_ms)
+    }
 }
 
 fn default_within() -> String {
@@ -42,6 +79,7 @@ pub struct Episode {
     fired_at: Timestamp,
     resolved_at: Option<Timestamp>,
     summary: String,
+    severity: String,
 }
 
 /// The times alerts fired, in order.
@@ -59,6 +97,7 @@ pub fn episodes(changes: &[Change]) -> Vec<Episode> {
                 fired_at: change.at,
                 resolved_at: None,
                 summary: change.summary.clone(),
+                severity: change.severity.to_string(),
             }),
             State::Resolved => {
                 let open = episodes.iter_mut().rev().find(|episode| {
@@ -75,9 +114,10 @@ pub fn episodes(changes: &[Change]) -> Vec<Episode> {
 }
 
 /// Compares what happened with what was expected. Returns a sentence for each difference: an alert that is missing,
-/// early, late or was not expected.
+/// early, late or neither expected nor allowed.
 pub fn compare(
     expected: &[ExpectedAlert],
+    allowed: &[AllowedAlert],
     own_rule: &str,
     start: Timestamp,
     found: &[Episode],
@@ -107,6 +147,7 @@ pub fn compare(
             }
         }
     }
+    left.retain(|episode| !allowed.iter().any(|allowed| allowed.allows(episode, start)));
     for episode in left {
         let after_s = episode.fired_at.ms_since(start) as f64 / 1000.0;
         differences.push(format!(
@@ -127,6 +168,7 @@ struct Wanted<'e> {
     resolves_at: Option<Timestamp>,
     within_ms: i64,
     says: Option<&'e str>,
+    severity: Option<&'e str>,
     name: String,
 }
 
@@ -143,6 +185,7 @@ impl<'e> Wanted<'e> {
             resolves_at: alert.resolves.as_deref().map(offset_ms).transpose()?.map(|ms| start.plus_ms(ms)),
             within_ms: offset_ms(&alert.within)?,
             says: alert.says.as_deref(),
+            severity: alert.severity.as_deref(),
             key,
         })
     }
@@ -171,6 +214,9 @@ impl<'e> Wanted<'e> {
         differences.extend(compare("fired", episode.fired_at, self.fires_at));
         if let Some(says) = self.says.filter(|says| !episode.summary.contains(says)) {
             differences.push(format!("{} says {:?}, expected {says:?}", self.name, episode.summary));
+        }
+        if let Some(severity) = self.severity.filter(|severity| *severity != episode.severity) {
+            differences.push(format!("{} is {}, expected {severity}", self.name, episode.severity));
         }
         match (episode.resolved_at, self.resolves_at) {
             (Some(found), Some(expected)) => differences.extend(compare("was resolved", found, expected)),

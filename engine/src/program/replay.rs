@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tocsin_engine::alerts::State;
 use tocsin_engine::engine::{Engine, Input, NODES_MAX, Problem};
+use tocsin_engine::rules::series_file::WrittenSeries;
 use tocsin_engine::timeline::Change;
 
 use super::Ended;
@@ -21,7 +22,8 @@ const PRINTED_MAX: usize = 20;
 pub fn run(arguments: &ReplayArguments) -> anyhow::Result<Ended> {
     let overrides =
         arguments.rules.set.iter().map(|text| parse_override(text)).collect::<Result<Vec<_>, _>>()?;
-    let (library, errors) = rule_files::load(&arguments.rules.paths)?.into_library(&overrides)?;
+    let (library, errors) =
+        rule_files::load(&arguments.rules.paths, &WrittenSeries::default())?.into_library(&overrides)?;
     for error in &errors {
         eprintln!("tocsin: {error}");
     }

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
+use serde::{Deserialize, de};
 use tocsin_engine::engine::{Engine, Input, Problem};
-use tocsin_engine::rules::Override;
 use tocsin_engine::rules::literal::LiteralValue;
 use tocsin_engine::rules::rule_name;
+use tocsin_engine::rules::series_file::{self, WrittenSeries};
+use tocsin_engine::rules::{Override, RuleError};
 use tocsin_engine::time::Timestamp;
 
 use super::expectation::{ExpectedAlert, compare, episodes, offset_ms};
-use super::rule_files;
+use super::rule_files::{self, LoadedRules, is_list};
 use super::synthesis::{EventSeries, events};
 
 /// 2026-01-01T00:00:00Z: when all tests begin.
@@ -25,6 +27,12 @@ pub struct RuleTest {
     /// Its cases.
     #[serde(rename = "case")]
     pub cases: Vec<Case>,
+    /// Series for a generic rule, in place of the lists; read by [`series_file`].
+    #[serde(default, rename = "series")]
+    _series: de::IgnoredAny,
+    /// The same, with their places.
+    #[serde(skip)]
+    series: Option<WrittenSeries>,
 }
 
 /// Events and what is expected of the rule.
@@ -61,7 +69,10 @@ pub fn rule_path(test: &Path) -> Option<PathBuf> {
 pub fn read(path: &Path) -> anyhow::Result<RuleTest> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("{}: cannot read the test", path.display()))?;
-    toml::from_str(&text).with_context(|| path.display().to_string())
+    let mut test: RuleTest = toml::from_str(&text).with_context(|| path.display().to_string())?;
+    let series = series_file::read_among_others(&path.display().to_string(), &text);
+    test.series = Some(series).filter(|read| !read.series.is_empty() || !read.errors.is_empty());
+    Ok(test)
 }
 
 impl RuleTest {
@@ -78,15 +89,17 @@ impl RuleTest {
     }
 }
 
-/// Runs a case of a rule. Returns a sentence for each difference.
-pub fn run_case(rule: &Path, rules: &[PathBuf], case: &Case) -> anyhow::Result<Vec<String>> {
+/// Runs a case of a rule's test. Returns a sentence for each difference.
+pub fn run_case(rule: &Path, rules: &[PathBuf], test: &RuleTest, case: &Case) -> anyhow::Result<Vec<String>> {
     let name = rule_name(&rule.display().to_string());
-    let loaded = rule_files::load_files(&with_inhibitors(rule, rules)?);
-    if let Some(error) = loaded.errors.iter().find(|error| Path::new(&error.path) == rule) {
+    let loaded = load(rule, rules, test);
+    if let Some(error) = error_of(&loaded, rule, &name) {
         bail!("{error}");
     }
     let overrides: Vec<Override> =
         case.params.iter().map(|(param, value)| over(&name, param, value)).collect();
+    let names: Vec<String> =
+        loaded.rules.iter().filter(|rule| rule.is_named(&name)).map(|rule| rule.name.clone()).collect();
     let (library, errors) = loaded.into_library(&overrides)?;
     if let Some(error) = errors.first() {
         bail!("{error}");
@@ -113,8 +126,10 @@ pub fn run_case(rule: &Path, rules: &[PathBuf], case: &Case) -> anyhow::Result<V
             Problem::TooManyNodes { node, .. } => format!("node {node:?} is one too many"),
         })
         .collect();
-    changes.retain(|change| *change.rule == *name);
-    differences.extend(compare(&case.alert, &name, START, &episodes(&changes)));
+    // Rules of one file are tested together; if there is only one, the test need not name it.
+    changes.retain(|change| names.iter().any(|name| *change.rule == **name));
+    let own = if let [one] = &names[..] { one } else { &name };
+    differences.extend(compare(&case.alert, &[], own, START, &episodes(&changes)));
     Ok(differences)
 }
 
@@ -128,12 +143,22 @@ fn over(rule: &str, param: &str, value: &toml::Value) -> Override {
     Override { rule: rule.to_string(), param: param.to_string(), node: None, value }
 }
 
-/// The rule's file and those of the rules that inhibit it, and so on.
-fn with_inhibitors(rule: &Path, rules: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+/// The rule's file and those of the rules that inhibit it, and so on; with the test's series, or those of the lists.
+fn load(rule: &Path, rules: &[PathBuf], test: &RuleTest) -> LoadedRules {
+    let mut lists: Vec<PathBuf> = Vec::new();
+    if test.series.is_none() {
+        let beside = rule.with_file_name(series_file::FILE);
+        lists.extend(rules.iter().filter(|path| is_list(path)).cloned());
+        lists.extend(Some(beside).filter(|beside| beside.is_file() && !lists.contains(beside)));
+    }
+    let none = WrittenSeries::default();
+    let load = |files: &[PathBuf]| {
+        rule_files::load_files(&[&lists[..], files].concat(), test.series.as_ref().unwrap_or(&none))
+    };
     let mut files = vec![rule.to_path_buf()];
     let mut next = 0;
     while next < files.len() {
-        let loaded = rule_files::load_files(std::slice::from_ref(&files[next]));
+        let loaded = load(slice::from_ref(&files[next]));
         for (name, _) in loaded.rules.iter().flat_map(|rule| &rule.definition.unless) {
             let is_it = |path: &&PathBuf| rule_name(&path.display().to_string()) == *name;
             if let Some(path) = rules.iter().find(is_it).filter(|path| !files.contains(path)) {
@@ -142,5 +167,15 @@ fn with_inhibitors(rule: &Path, rules: &[PathBuf]) -> anyhow::Result<Vec<PathBuf
         }
         next += 1;
     }
-    Ok(files)
+    load(&files)
+}
+
+/// The error that keeps a rule from its test: one of its file, or of the series it is for.
+fn error_of<'l>(loaded: &'l LoadedRules, rule: &Path, name: &str) -> Option<&'l RuleError> {
+    let is_generic = loaded.generic.contains_key(name);
+    let is_of_series = |path: &Path| is_list(path) || rule_path(path).is_some();
+    loaded.errors.iter().find(|error| {
+        let path = Path::new(&error.path);
+        path == rule || (is_generic && is_of_series(path))
+    })
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::Ended;
 use super::arguments::TestArguments;
 use super::output::Style;
-use super::rule_files::{find, is_rule};
+use super::rule_files::{find, find_rules, is_rule};
 use super::{incident, rule_test};
 
 /// Runs the command.
@@ -18,18 +18,20 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<Ended> {
     // A rule can be tested where there are no others.
     let has_default = |path: &&PathBuf| path.exists() || *path != Path::new("rules");
     for path in arguments.rules.iter().filter(has_default) {
-        find(path, &is_rule, &mut rules).with_context(|| format!("{}: cannot read rules", path.display()))?;
+        find_rules(path, &mut rules).with_context(|| format!("{}: cannot read rules", path.display()))?;
     }
     let mut files = Vec::new();
     for path in &arguments.paths {
         find(path, &is_test, &mut files).with_context(|| format!("{}: cannot read tests", path.display()))?;
     }
-    // A rule stands for its test, and is loaded even if it is not below --rules.
+    // A rule stands for its test, and is loaded even if it is not below --rules, with the series beside it.
     let mut tests: Vec<PathBuf> = files
         .iter()
         .map(|file| if is_rule(file) { rule_test::test_path(file) } else { file.clone() })
         .collect();
-    rules.extend(files.into_iter().filter(|file| is_rule(file)));
+    for file in files.iter().filter(|file| is_rule(file)) {
+        find_rules(file, &mut rules).with_context(|| format!("{}: cannot read", file.display()))?;
+    }
     for list in [&mut tests, &mut rules] {
         list.sort();
         list.dedup();
@@ -51,25 +53,22 @@ pub fn run(arguments: &TestArguments) -> anyhow::Result<Ended> {
 }
 
 fn is_test(path: &Path) -> bool {
-    is_rule(path)
-        || rule_test::rule_path(path).is_some()
-        || path.file_name().is_some_and(|name| name == incident::EXPECTED)
+    is_rule(path) || rule_test::rule_path(path).is_some() || incident::is_expectation(path)
 }
 
 fn run_rule_test(rule: &Path, test: &Path, rules: &[PathBuf], report: &mut Report) {
-    let cases = match rule_test::read(test) {
+    let path = test.display();
+    let test = match rule_test::read(test) {
         Ok(test) => test,
-        Err(error) => return report.case(&test.display().to_string(), Err(error)),
+        Err(error) => return report.case(&path.to_string(), Err(error)),
     };
-    for lack in cases.missing() {
-        report.case(
-            &test.display().to_string(),
-            Ok(vec![format!("there is no {}", lack.trim_start_matches("a "))]),
-        );
+    for lack in test.missing() {
+        let lack = format!("there is no {}", lack.trim_start_matches("a "));
+        report.case(&path.to_string(), Ok(vec![lack]));
     }
-    for case in &cases.cases {
-        let name = format!("{}: {}", test.display(), case.name);
-        report.case(&name, rule_test::run_case(rule, rules, case));
+    for case in &test.cases {
+        let name = format!("{path}: {}", case.name);
+        report.case(&name, rule_test::run_case(rule, rules, &test, case));
     }
 }
 

@@ -173,7 +173,7 @@ pub enum Operand {
     Text(String),
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "severity",
     "status",
     "by",
@@ -187,12 +187,15 @@ const KEYS: [&str; 13] = [
     "windows",
     "on",
     "state",
+    // Gone before a definition is read; see `series`.
+    "for_each",
 ];
 /// Keys of an anomaly window.
 const ANOMALY_KEYS: [&str; 10] =
     ["anomaly", "take", "step", "detector", "season", "over", "direction", "effect_min", "where", "by"];
 /// What a script can read of an anomaly window.
-pub const ASSESSMENT_FIELDS: [&str; 7] = ["value", "score", "expected", "lower", "upper", "warm", "tier"];
+pub const ASSESSMENT_FIELDS: [&str; 8] =
+    ["value", "score", "expected", "lower", "upper", "warm", "tier", "reported_s"];
 const DAY_S: i64 = 86_400;
 
 impl Definition {

@@ -366,7 +366,7 @@ impl<R: Fn(usize) -> Shown> Frame<'_, R> {
             }),
             Term::Part(whole, part) => match self.eval(whole)? {
                 Known::Assessed(window) => match (self.shown)(window) {
-                    Shown::Assessed(assessment) => Some(part.of(&assessment)),
+                    Shown::Assessed(assessed) => Some(part.of(&assessed.assessment)),
                     Shown::Number(_) => None,
                 },
                 _ => None,
@@ -482,6 +482,7 @@ mod tests {
     use super::*;
     use crate::detectors::Tier;
     use crate::rules::script::{Sandbox, dynamic_of_shown};
+    use crate::windows::watch::Assessed;
     use crate::windows::{Aggregate, Window};
 
     const WINDOWS: [&str; 3] = ["a", "b", "c"];
@@ -579,7 +580,11 @@ mod tests {
         }";
         let said = |tier| {
             let assessment = Assessment { tier, warm: true, ..Assessment::unknown(7.0) };
-            [Shown::Assessed(assessment), Shown::Number(Reading::Nothing), Shown::Number(Reading::Int(1))]
+            [
+                Shown::Assessed(Assessed { assessment, reported_s: None }),
+                Shown::Number(Reading::Nothing),
+                Shown::Number(Reading::Int(1)),
+            ]
         };
         let sure = |shown| agree(text, shown, true);
         assert_eq!(sure([Shown::Number(Reading::Nothing); 3]), Some((Outlook::Quiet, true)));
@@ -619,7 +624,8 @@ mod tests {
         let tier = proptest::sample::select(vec![Tier::Usual, Tier::Note, Tier::Warning, Tier::Page]);
         let assessed = (number(), 0.0..1.0_f64, number(), number(), number(), any::<bool>(), tier).prop_map(
             |(value, score, expected, lower, upper, warm, tier)| {
-                Shown::Assessed(Assessment { value, score, expected, lower, upper, warm, tier })
+                let assessment = Assessment { value, score, expected, lower, upper, warm, tier };
+                Shown::Assessed(Assessed { assessment, reported_s: None })
             },
         );
         prop_oneof![3 => reading().prop_map(Shown::Number), 1 => assessed]

@@ -1,27 +1,33 @@
 //! Rules: one heuristic each, one `.rhai` file each.
 //!
 //! `literal` reads what a file declares, `definition` checks it, `script` runs its functions in a sandbox, and `guard`
-//! spares most of those runs. A [`Rule`] is all of that for one file; it knows nothing of nodes or alerts.
+//! spares most of those runs. A [`Rule`] is all of that for one file; it knows nothing of nodes or alerts. A generic file
+//! becomes a rule for each of the [`series`].
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use rhai::{Dynamic, Position};
 use serde::{Deserialize, Serialize};
 use tocsin_proto::schema::Schema;
 
 use crate::project::path::{self, FieldPath, KindId, PathError, nearest_names};
-use crate::stored::checksum;
 use crate::windows::Reading;
 
 pub mod definition;
+pub mod file;
 pub mod guard;
 pub mod header;
 pub mod literal;
 pub mod plain;
 pub mod script;
+pub mod series;
+pub mod series_file;
+mod siblings;
 
 use definition::{ASSESSMENT_FIELDS, Definition, Scope, WindowDefinition};
+use file::RuleFile;
 use header::Header;
 use literal::{Complaint, LiteralValue};
 use script::{FieldRead, Function, Sandbox, Script};
@@ -44,6 +50,15 @@ pub enum Status {
     Experimental,
 }
 
+impl Severity {
+    /// The severity of this name.
+    pub fn from_name(name: &str) -> Option<Severity> {
+        [Severity::Info, Severity::Warning, Severity::Critical]
+            .into_iter()
+            .find(|severity| severity.to_string() == name)
+    }
+}
+
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -52,16 +67,6 @@ impl fmt::Display for Severity {
             Severity::Critical => "critical",
         })
     }
-}
-
-/// Names in `value: w.NAME`. Only a hint, so that the text need not be understood.
-fn value_windows(text: &str) -> Vec<String> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let names = text.split("value: w.").skip(1).filter_map(|rest| {
-        let (name, after) = rest.split_at(rest.find(|c| !is_name(c)).unwrap_or(rest.len()));
-        after.trim_start().starts_with([',', '}']).then(|| name.to_string())
-    });
-    names.collect()
 }
 
 /// A rule holds for a key now.
@@ -77,6 +82,8 @@ pub struct Finding {
     pub summary: String,
     /// The node it is about, if a fleet rule found it on one.
     pub node: Option<String>,
+    /// How bad this one is, if it is less bad than the rule's are. The first of an alert counts.
+    pub severity: Option<Severity>,
 }
 
 /// Something is wrong with a rule file; prints as `file:line:column: what`.
@@ -110,16 +117,18 @@ impl RuleError {
 /// A loaded rule.
 #[derive(Debug)]
 pub struct Rule {
-    /// File name without `.rhai`.
+    /// File name without `.rhai`; for a rule of a series followed by `_` and the series' name.
     pub name: String,
     /// The file, for errors.
     pub path: String,
+    /// The series it watches, if its file is a generic one.
+    pub series: Option<Arc<str>>,
     /// Its documentation.
     pub header: Header,
     /// What it declares.
     pub definition: Definition,
-    /// Its functions.
-    pub script: Script,
+    /// Its functions; rules of one file share them.
+    pub script: Arc<Script>,
     /// Names of its key fields, as alerts show them.
     pub key_names: Vec<String>,
     /// Parameters with the overrides of the configuration.
@@ -151,29 +160,14 @@ pub struct Override {
 }
 
 impl Rule {
-    /// Loads a rule file. All that is wrong with it is returned at once.
+    /// Loads a file of one rule. All that is wrong with it is returned at once.
     pub fn load(schema: &Schema, sandbox: &Sandbox, path: &str, text: &str) -> Result<Rule, Vec<RuleError>> {
-        let in_file = |complaint: &Complaint| RuleError::new(path, complaint);
-        let script = sandbox.compile(text).map_err(|complaint| vec![in_file(&complaint)])?;
-        let literal =
-            literal::rule_literal(sandbox.ast(&script)).map_err(|complaint| vec![in_file(&complaint)])?;
-        let definition = Definition::read(schema, &literal)
-            .map_err(|complaints| complaints.iter().map(in_file).collect::<Vec<_>>())?;
-        let everywhere =
-            definition.params.iter().map(|param| (param.name.clone(), param.value.clone())).collect();
-        let rule = Rule {
-            name: rule_name(path),
-            path: path.to_string(),
-            header: Header::read(text),
-            key_names: definition.by.iter().map(key_name).collect(),
-            params: Params { everywhere, on_node: BTreeMap::new() },
-            definition,
-            script,
-            digest: checksum(text.as_bytes()),
-            value_windows: value_windows(text),
-        };
-        let complaints = rule.complaints(schema);
-        if complaints.is_empty() { Ok(rule) } else { Err(complaints.iter().map(in_file).collect()) }
+        RuleFile::read(sandbox, path, text)?.rule(schema)
+    }
+
+    /// True if this is the rule's name, or its file's.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name == name || (self.series.is_some() && rule_name(&self.path) == name)
     }
 
     fn complaints(&self, schema: &Schema) -> Vec<Complaint> {
@@ -331,18 +325,37 @@ impl Rule {
         let Some(map) = returned.try_cast::<rhai::Map>() else {
             return Err(wrong(&format!("a {type_name}")));
         };
-        let mut finding =
-            Finding { value: Reading::Nothing, limit: Reading::Nothing, summary: String::new(), node: None };
+        let mut finding = Finding {
+            value: Reading::Nothing,
+            limit: Reading::Nothing,
+            summary: String::new(),
+            node: None,
+            severity: None,
+        };
         for (name, value) in map {
             match name.as_str() {
                 "value" => finding.value = number(&name, &value)?,
                 "limit" => finding.limit = number(&name, &value)?,
                 "summary" => finding.summary = text(&name, value)?,
+                "severity" => finding.severity = Some(self.lower_severity(value)?),
                 "node" if self.definition.scope == Scope::Fleet => finding.node = Some(text(&name, value)?),
                 other => return Err(wrong(&format!("a finding with {other:?}"))),
             }
         }
         Ok(vec![finding])
+    }
+
+    /// The severity a finding says: the rule's or a lower one, for people chose what the rule may do at most.
+    fn lower_severity(&self, value: Dynamic) -> Result<Severity, Complaint> {
+        let most = self.definition.severity;
+        let name = text("severity", value)?;
+        Severity::from_name(&name).filter(|severity| *severity <= most).ok_or_else(|| {
+            let known = [Severity::Info, Severity::Warning, Severity::Critical];
+            let may: Vec<String> =
+                known.iter().filter(|known| **known <= most).map(ToString::to_string).collect();
+            let message = format!("the finding's severity is {name:?}, expected one of {}", may.join(", "));
+            Complaint::new(Position::NONE, message)
+        })
     }
 }
 
@@ -389,22 +402,28 @@ impl Params {
     }
 }
 
-/// Applies overrides to rules; those for all nodes first, so that a node's own value stands.
+/// Applies overrides to rules. What is said of all nodes comes first, and what is said of all rules of a file before what
+/// is said of one, so that a node's own value stands, and a rule's own.
 pub fn apply_overrides(rules: &mut [Rule], overrides: &[Override]) -> Result<(), String> {
-    let (everywhere, on_nodes): (Vec<&Override>, Vec<&Override>) =
-        overrides.iter().partition(|change| change.node.is_none());
-    for change in everywhere.into_iter().chain(on_nodes) {
-        let names: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
-        let Some(rule) = rules.iter_mut().find(|rule| rule.name == change.rule) else {
-            let nearest = nearest_names(names.into_iter(), &change.rule);
+    let mut ordered: Vec<&Override> = overrides.iter().collect();
+    let is_of_one = |change: &Override| rules.iter().any(|rule| rule.name == change.rule);
+    ordered.sort_by_key(|change| (change.node.is_some(), is_of_one(change)));
+    for change in ordered {
+        let mut is_there = false;
+        for rule in rules.iter_mut().filter(|rule| rule.is_named(&change.rule)) {
+            rule.params.set(change)?;
+            is_there = true;
+        }
+        if !is_there {
+            let names = rules.iter().flat_map(|rule| [rule.name.clone(), rule_name(&rule.path)]);
+            let nearest = nearest_names(names, &change.rule);
             return Err(format!("there is no rule {:?}{}", change.rule, hint(&nearest)));
-        };
-        rule.params.set(change)?;
+        }
     }
     Ok(())
 }
 
-fn hint(nearest: &[String]) -> String {
+pub(crate) fn hint(nearest: &[String]) -> String {
     if nearest.is_empty() { String::new() } else { format!(", nearest: {}", nearest.join(", ")) }
 }
 
@@ -462,4 +481,27 @@ fn text(name: &str, value: Dynamic) -> Result<String, Complaint> {
     value.into_string().map_err(|_| {
         Complaint::new(Position::NONE, format!("the finding's {name} is a {found}, expected a text"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_may_be_less_bad_than_its_rule_and_not_worse() {
+        let sandbox = Sandbox::new();
+        let text = "const RULE = #{ severity: \"warning\", windows: #{ n: #{ count: \"message\", over: \"1m\" } } };\n\
+            fn check(w, params) { #{ severity: w.n } }\n";
+        let rule = Rule::load(Schema::embedded(), &sandbox, "one.rhai", text).expect("right");
+        let severity = |name: &str| {
+            let finding = rhai::Map::from([("severity".into(), name.to_string().into())]);
+            rule.findings(finding.into()).map(|found| found[0].severity)
+        };
+        assert_eq!(severity("info"), Ok(Some(Severity::Info)));
+        assert_eq!(severity("warning"), Ok(Some(Severity::Warning)));
+        for wrong in ["critical", "bad"] {
+            let error = severity(wrong).expect_err(wrong).to_string();
+            assert!(error.contains(wrong) && error.ends_with("expected one of info, warning"), "{error}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use rhai::{
 };
 
 use super::literal::{Complaint, LiteralValue};
+use crate::windows::watch::Assessed;
 use crate::windows::{Reading, Shown, Window};
 
 /// Operations of one call at most: some milliseconds of work, where a rule needs microseconds.
@@ -98,6 +99,7 @@ impl Sandbox {
             || -> Result<(), Box<EvalAltResult>> { Err("rules cannot sleep: time comes from events".into()) };
         engine.register_fn("sleep", move |_: i64| refuse());
         engine.register_fn("sleep", move |_: f64| refuse());
+        super::siblings::register(&mut engine);
         engine.disable_symbol("eval");
         engine.on_print(|_| {});
         engine.on_debug(|_, _, _| {});
@@ -203,12 +205,12 @@ pub fn dynamic_of(value: &LiteralValue) -> Dynamic {
 
 /// What a window says, as the script sees it.
 pub fn dynamic_of_shown(window: &Window, shown: Shown) -> Dynamic {
-    let assessment = match shown {
+    let Assessed { assessment, reported_s } = match shown {
         Shown::Number(reading) => return dynamic_of_reading(reading),
-        Shown::Assessed(assessment) => assessment,
+        Shown::Assessed(assessed) => assessed,
     };
     let known = |value: f64| if value.is_finite() { value.into() } else { Dynamic::UNIT };
-    let fields: [(&str, Dynamic); 7] = [
+    let fields: [(&str, Dynamic); 8] = [
         ("value", dynamic_of_reading(window.reading(assessment.value))),
         ("score", assessment.score.into()),
         ("expected", known(assessment.expected)),
@@ -216,6 +218,7 @@ pub fn dynamic_of_shown(window: &Window, shown: Shown) -> Dynamic {
         ("upper", known(assessment.upper)),
         ("warm", assessment.warm.into()),
         ("tier", (assessment.tier as i64).into()),
+        ("reported_s", reported_s.map_or(Dynamic::UNIT, Dynamic::from)),
     ];
     fields.into_iter().map(|(name, value)| (name.into(), value)).collect::<rhai::Map>().into()
 }

@@ -276,7 +276,7 @@ impl Column {
                 Reading::Float(now.ms_since(cell.last_at).max(0) as f64 / 1000.0)
             }
             Body::Newest(value) => number(Some(*value)),
-            Body::Watch(watch) => number(watch.assessment().map(|assessment| assessment.value)),
+            Body::Watch(watch) => number(watch.assessment().map(|shown| shown.assessment.value)),
         }
     }
 

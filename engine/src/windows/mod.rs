@@ -21,8 +21,8 @@ pub mod watch;
 
 use serde::{Deserialize, Serialize};
 
-use crate::detectors::Assessment;
 use crate::time::Timestamp;
+use watch::Assessed;
 use watch::Watched;
 
 /// What a window says about its samples.
@@ -223,7 +223,7 @@ pub enum Shown {
     /// A number, or nothing.
     Number(Reading),
     /// Of an anomaly window: what was said of its newest step.
-    Assessed(Assessment),
+    Assessed(Assessed),
 }
 
 impl Shown {
@@ -231,7 +231,7 @@ impl Shown {
     pub fn reading(self) -> Reading {
         match self {
             Shown::Number(reading) => reading,
-            Shown::Assessed(assessment) => Reading::Float(assessment.value),
+            Shown::Assessed(assessed) => Reading::Float(assessed.assessment.value),
         }
     }
 }

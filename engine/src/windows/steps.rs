@@ -6,9 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::column::{Body, Column, Pushed, RowId};
-use super::watch::{Heard, HeardBy, Step, Watch, Watched};
+use super::watch::{Assessed, Heard, HeardBy, Step, Watch, Watched};
 use super::{Aggregate, Reading, Shown, Window};
-use crate::detectors::Assessment;
 use crate::time::Timestamp;
 
 /// Detectors a window may hold before the stalest key's is given up; each has at most 20 KiB.
@@ -161,7 +160,7 @@ impl Column {
     }
 
     /// What was said of a row's newest step.
-    pub(super) fn assessment(&self, row: RowId) -> Option<Assessment> {
+    pub(super) fn assessment(&self, row: RowId) -> Option<Assessed> {
         self.watch(row)?.assessment()
     }
 
@@ -244,7 +243,7 @@ mod tests {
         assert_eq!(table.closes_at(), at(10));
         assert_eq!(close(&mut table, at(60), true), 6);
         let shown = table.columns[0].shown(row, at(60));
-        assert!(matches!(shown, Shown::Assessed(said) if said.value == 0.0), "{shown:?}");
+        assert!(matches!(shown, Shown::Assessed(said) if said.assessment.value == 0.0), "{shown:?}");
         assert_eq!(table.columns[0].changed(0), [row]);
         assert_eq!(table.columns[0].series(row, at(60)).len(), 5);
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Window;
 use super::series::SERIES_MAX;
-use crate::detectors::{Assessment, Detector, Direction, Kind, Settings};
+use crate::detectors::{Assessment, Detector, Direction, Kind, Settings, Tier};
 use crate::time::Timestamp;
 
 /// Values of a step whose median is exact; of more every second is kept, of twice as many every fourth, and so on.
@@ -254,6 +254,15 @@ pub struct Step {
     pub is_syncing: bool,
 }
 
+/// What a rule is shown of a series.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Assessed {
+    /// What was said of the newest step.
+    pub assessment: Assessment,
+    /// Seconds from the newest step of which something was to be reported to the newest one; none if there was none.
+    pub reported_s: Option<i64>,
+}
+
 /// What is kept of one key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Watch {
@@ -263,6 +272,8 @@ pub struct Watch {
     detector: Option<Detector>,
     /// End of the step and what was said of it.
     newest: Option<(Timestamp, Assessment)>,
+    /// End of the newest step that something was to be reported of.
+    reported_at: Option<Timestamp>,
     /// Steps missing in a row.
     missing: u32,
     /// The step under way began before the key, or while nobody listened.
@@ -315,6 +326,7 @@ impl Default for Watch {
             counter: None,
             detector: None,
             newest: None,
+            reported_at: None,
             missing: 0,
             is_partial: true,
             band: None,
@@ -389,6 +401,9 @@ impl Watch {
             self.band = Some((assessment.lower, assessment.upper));
         }
         self.newest = Some((ends_at, assessment));
+        if assessment.tier > Tier::Usual {
+            self.reported_at = Some(ends_at);
+        }
         if self.points.len() >= SERIES_MAX {
             self.points.pop_front();
         }
@@ -463,8 +478,10 @@ impl Watch {
     }
 
     /// What was said of the newest step, unless that is too long ago.
-    pub fn assessment(&self) -> Option<Assessment> {
-        self.newest.map(|(_, assessment)| assessment)
+    pub fn assessment(&self) -> Option<Assessed> {
+        let (ends_at, assessment) = self.newest?;
+        let reported_s = self.reported_at.map(|reported_at| ends_at.ms_since(reported_at) / 1000);
+        Some(Assessed { assessment, reported_s })
     }
 
     /// The newest samples of the series and when their steps ended.
@@ -706,7 +723,11 @@ mod tests {
             fed.step(&[1.0]);
             assert_eq!(fed.step(&[1.0]), Some(1.0));
             fed.close(true);
-            assert_eq!(fed.watch.assessment().map(|said| said.value), Some(0.0), "heard, and no sample");
+            assert_eq!(
+                fed.watch.assessment().map(|said| said.assessment.value),
+                Some(0.0),
+                "heard, and no sample"
+            );
             assert!(!fed.close(false), "missing: what was said stays for a while");
             assert_eq!(fed.watch.points.len(), 2);
         }

@@ -23,7 +23,8 @@ const RULES: [&str; 13] = [
 ];
 
 /// Replays a recording and checks that `rule` fires for each of `peers` (or without key) within 30 s of `start_ms`,
-/// and that nothing fires but `rule` and `also`.
+/// and that nothing fires but `rule` and `also`. What the generic rules say is in `expected.toml` and
+/// `expected.anomaly.toml` of the recording.
 #[track_caller]
 fn check(name: &str, start_ms: i64, rule: &str, peers: &[i64], also: &[&str]) {
     let output = replay(&recording(name), &[]);
@@ -32,7 +33,7 @@ fn check(name: &str, start_ms: i64, rule: &str, peers: &[i64], also: &[&str]) {
     let fired: Vec<Value> = text
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("one JSON object a line"))
-        .filter(|change| change["state"] == "firing")
+        .filter(|change| change["state"] == "firing" && !is_generic(change))
         .collect();
     for change in &fired {
         let found = change["rule"].as_str().expect("a rule");
@@ -49,12 +50,17 @@ fn check(name: &str, start_ms: i64, rule: &str, peers: &[i64], also: &[&str]) {
     assert!(!own.is_empty(), "{name}: {rule} did not fire");
 }
 
+fn is_generic(change: &Value) -> bool {
+    ["anomaly_", "fleet_"].iter().any(|file| change["rule"].as_str().expect("a rule").starts_with(file))
+}
+
 #[test]
 fn addr_flood_names_its_four_peers_within_half_a_minute() {
     let output = replay(&recording("incidents/addr_flood"), &[]);
     for line in stdout(&output).lines() {
         let change: Value = serde_json::from_str(line).expect("JSON");
-        assert!(change["at_ms"].as_i64().expect("a time") - 1_795_229_898_758 < 30_000, "{line}");
+        let after_ms = change["at_ms"].as_i64().expect("a time") - 1_795_229_898_758;
+        assert!(is_generic(&change) || after_ms < 30_000, "{line}");
     }
     check("incidents/addr_flood", 1_795_229_898_758, "addr_flood", &[45, 46, 47, 48], &[]);
 }

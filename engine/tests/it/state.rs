@@ -5,7 +5,10 @@ use proptest::sample::Index;
 use proptest::test_runner::TestError;
 use tocsin_engine::engine::{Engine, Input, Library, StateError};
 use tocsin_engine::rules::Rule;
+use tocsin_engine::rules::file::RuleFile;
 use tocsin_engine::rules::script::Sandbox;
+use tocsin_engine::rules::series::SeriesList;
+use tocsin_engine::rules::series_file;
 use tocsin_engine::time::Timestamp;
 use tocsin_engine::timeline::Change;
 use tocsin_proto::archive::{ArchiveReader, Frame};
@@ -107,11 +110,21 @@ pub fn rules_of_the_project() -> Library {
         paths.extend(files.filter(|path| path.extension().is_some_and(|ending| ending == "rhai")));
     }
     paths.sort();
+    let list = root().join("rules/anomaly/series.toml");
+    let list = std::fs::read_to_string(&list).expect("the list of series");
+    let series =
+        SeriesList::new(Schema::embedded(), series_file::read_list("series.toml", &list).series, &[]);
     let load = |path: &std::path::PathBuf| {
         let text = std::fs::read_to_string(path).expect("readable");
-        Rule::load(Schema::embedded(), &sandbox, &path.display().to_string(), &text).expect("right")
+        let file = RuleFile::read(&sandbox, &path.display().to_string(), &text).expect("right");
+        if file.is_for_each_series() {
+            let (rules, errors) = file.rules_of_series(Schema::embedded(), &series.series);
+            assert_eq!(errors, []);
+            return rules;
+        }
+        vec![file.rule(Schema::embedded()).expect("right")]
     };
-    let rules: Vec<Rule> = paths.iter().map(load).collect();
+    let rules: Vec<Rule> = paths.iter().flat_map(load).collect();
     let known: Vec<String> = rules.iter().map(|rule| rule.name.clone()).collect();
     Library::new(sandbox, rules, &known).expect("the rules fit")
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use tocsin_engine::rules::RuleError;
 use tocsin_notifiers::secret::SecretSource;
 use toml::Value;
 
@@ -19,7 +20,7 @@ const COMPLAINT_MAX: usize = 2_000;
 pub fn check(path: &Path) -> Ended {
     let place = path.display();
     let complaints = match std::fs::read_to_string(path) {
-        Ok(text) => complaints(&text),
+        Ok(text) => complaints(&place.to_string(), &text),
         Err(error) => vec![format!("cannot be read: {error}")],
     };
     for complaint in &complaints {
@@ -32,10 +33,10 @@ pub fn check(path: &Path) -> Ended {
 }
 
 /// Everything that is wrong with the text of a configuration.
-fn complaints(text: &str) -> Vec<String> {
+fn complaints(path: &str, text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
-    match Config::parse(text) {
-        Ok(config) => complaints.extend(rule_complaints(&config)),
+    match Config::parse_in(path, text) {
+        Ok(config) => complaints.extend(rule_complaints(path, &config)),
         Err(error) => complaints.push(format!("{error:#}")),
     }
     // A text that is no TOML at all was complained of above.
@@ -45,17 +46,25 @@ fn complaints(text: &str) -> Vec<String> {
     complaints
 }
 
-fn rule_complaints(config: &Config) -> Vec<String> {
-    let loaded = match rule_files::load(&config.rules.paths) {
+fn rule_complaints(path: &str, config: &Config) -> Vec<String> {
+    let loaded = match rule_files::load(&config.rules.paths, &config.series) {
         Ok(loaded) => loaded,
         Err(error) => return vec![format!("rules.paths: {error:#}")],
     };
     match loaded.into_library(&config.rules.set) {
-        Ok((_, errors)) => errors.iter().map(|error| format!("rules.paths: {error}")).collect(),
+        Ok((_, errors)) => errors.iter().map(|error| said(path, error)).collect(),
         Err(error) => {
             let text = format!("{error:#}");
             vec![format!("rules.set: {}", text.strip_prefix("--set: ").unwrap_or(&text))]
         }
+    }
+}
+
+/// An error of a rule or a list, or of the series of the configuration at `path`.
+fn said(path: &str, error: &RuleError) -> String {
+    match error.place {
+        Some((line, column)) if error.path == path => format!("{line}:{column}: {}", error.message),
+        _ => format!("rules.paths: {error}"),
     }
 }
 
@@ -107,7 +116,7 @@ mod tests {
 
     #[track_caller]
     fn expect(text: &str, expected: &[&str]) {
-        let found = complaints(&format!("data = \"x\"\n[rules]\npaths = []\n{text}"));
+        let found = complaints("x.toml", &format!("data = \"x\"\n[rules]\npaths = []\n{text}"));
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.contains(expected), "{found:?} does not say {expected:?}");

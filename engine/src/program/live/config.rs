@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use tocsin_engine::dispatch::routing::Written;
 use tocsin_engine::rules::Override;
 use tocsin_engine::rules::literal::LiteralValue;
+use tocsin_engine::rules::series_file::{self, WrittenSeries};
 use tocsin_extractors::NodeExtractors;
 use tocsin_notifiers::ReceiverConfig;
 use tocsin_proto::Span;
@@ -36,6 +37,13 @@ pub struct Config {
     /// What is recorded and how long it is kept.
     #[serde(default)]
     pub recording: Recording,
+    /// Series for generic rules: more of them, or other values of those in the lists beside the rules. Read by
+    /// [`series_file`].
+    #[serde(default, rename = "series")]
+    _series: de::IgnoredAny,
+    /// The same, with their places.
+    #[serde(skip)]
+    pub series: WrittenSeries,
     /// How often the engine's state is saved.
     #[serde(default)]
     pub checkpoint: Checkpoint,
@@ -233,12 +241,15 @@ impl Config {
     pub fn load(path: &Path) -> anyhow::Result<Config> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("{}: cannot read the configuration", path.display()))?;
-        Config::parse(&text).with_context(|| format!("{}: the configuration is wrong", path.display()))
+        Config::parse_in(&path.display().to_string(), &text)
+            .with_context(|| format!("{}: the configuration is wrong", path.display()))
     }
 
-    /// Reads and checks the text of a configuration.
-    pub fn parse(text: &str) -> anyhow::Result<Config> {
-        let config: Config = wrong::read(text)?;
+    /// Reads and checks the text of the configuration in the file `path`. What is wrong with its series is said in them, for
+    /// that is not known before the lists are.
+    pub fn parse_in(path: &str, text: &str) -> anyhow::Result<Config> {
+        let mut config: Config = wrong::read(text)?;
+        config.series = series_file::read_among_others(path, text);
         let mut names: Vec<&str> = config.nodes.iter().map(|node| node.name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -259,6 +270,12 @@ impl Config {
         }
         config.plan()?;
         Ok(config)
+    }
+
+    /// [`Config::parse_in`] no file in particular.
+    #[cfg(test)]
+    pub fn parse(text: &str) -> anyhow::Result<Config> {
+        Config::parse_in("tocsin.toml", text)
     }
 
     /// Who is told of alerts and how; none if nobody is. Reaches nothing and reads no secret.

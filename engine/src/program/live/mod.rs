@@ -41,7 +41,7 @@ use status::StatusBoard;
 pub fn run(arguments: &RunArguments) -> anyhow::Result<Ended> {
     let config = Config::load(&arguments.config)?;
     logging::start(&config.log)?;
-    let mut loader = Loader::new(config.rules.clone());
+    let mut loader = Loader::new(config.rules.clone(), config.series.clone());
     let loaded = loader.load_first()?;
     for error in &loaded.errors {
         tracing::error!("{error}");

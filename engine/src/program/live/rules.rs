@@ -1,6 +1,6 @@
-//! The rule files of a running program: loaded, watched, and loaded again when one changes.
+//! The rule files of a running program and their lists of series: loaded, watched, and loaded again when one changes.
 //!
-//! A file that no longer loads leaves the version running that did.
+//! A file that no longer loads leaves the version running that did; so does a list of series with anything wrong in it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,17 @@ use std::time::SystemTime;
 use anyhow::bail;
 use tocsin_engine::engine::Library;
 use tocsin_engine::rules::RuleError;
+use tocsin_engine::rules::series_file::WrittenSeries;
 
-use super::super::rule_files::{self, find, is_rule};
+use super::super::rule_files::{self, find_rules};
 use super::config::Rules;
 
 /// Loads the rules and remembers what loaded.
 #[derive(Debug)]
 pub struct Loader {
     settings: Rules,
+    /// The series of the configuration.
+    series: WrittenSeries,
     /// The newest text of each file that loaded.
     good: BTreeMap<PathBuf, String>,
     seen: Vec<Seen>,
@@ -41,8 +44,8 @@ pub struct Loaded {
 
 impl Loader {
     /// A loader that has loaded nothing.
-    pub fn new(settings: Rules) -> Self {
-        Loader { settings, good: BTreeMap::new(), seen: Vec::new() }
+    pub fn new(settings: Rules, series: WrittenSeries) -> Self {
+        Loader { settings, series, good: BTreeMap::new(), seen: Vec::new() }
     }
 
     /// True if a file was added, removed or written to since [`Loader::load`].
@@ -67,7 +70,7 @@ impl Loader {
             match std::fs::read_to_string(path) {
                 Ok(text) => _ = texts.insert(path.clone(), text),
                 Err(error) => {
-                    errors.push(format!("{}: cannot read the rule: {error}", path.display()));
+                    errors.push(format!("{}: cannot be read: {error}", path.display()));
                     texts.extend(self.good.get(path).map(|text| (path.clone(), text.clone())));
                 }
             }
@@ -96,15 +99,16 @@ impl Loader {
     }
 
     fn merge(&self, texts: &BTreeMap<PathBuf, String>) -> anyhow::Result<(Library, Vec<RuleError>)> {
-        let files = texts.iter().map(|(path, text)| (path.display().to_string(), text.as_str()));
-        rule_files::load_texts(files).into_library(&self.settings.set)
+        let paths: Vec<String> = texts.keys().map(|path| path.display().to_string()).collect();
+        let files = paths.iter().map(String::as_str).zip(texts.values().map(String::as_str));
+        rule_files::load_texts(files, &self.series).into_library(&self.settings.set)
     }
 
     /// The rule files with what shows that they changed, and what could not be looked at.
     fn look(&self) -> (Vec<Seen>, Vec<String>) {
         let (mut files, mut errors) = (Vec::new(), Vec::new());
         for path in &self.settings.paths {
-            if let Err(error) = find(path, &is_rule, &mut files) {
+            if let Err(error) = find_rules(path, &mut files) {
                 errors.push(format!("{}: cannot read rules: {error}", path.display()));
                 // What cannot be seen is not gone: its rules run on.
                 files.extend(self.good.keys().filter(|file| file.starts_with(path)).cloned());
@@ -123,6 +127,8 @@ impl Loader {
 
 #[cfg(test)]
 mod tests {
+    use tocsin_engine::rules::series_file;
+
     use super::*;
 
     const RULE: &str = "//! x\nconst RULE = #{ severity: \"info\", status: \"stable\", every: \"5s\",\n    \
@@ -138,7 +144,7 @@ mod tests {
         write("one.rhai", &RULE.replace("LIMIT", "1"));
         write("two.rhai", &RULE.replace("LIMIT", "2"));
         let settings = Rules { paths: vec![folder.path().into()], ..Rules::default() };
-        let mut loader = Loader::new(settings);
+        let mut loader = Loader::new(settings, WrittenSeries::default());
         let loaded = loader.load().expect("rules");
         assert_eq!((loaded.library.rules().len(), loaded.errors.len()), (2, 0), "{:?}", loaded.errors);
         assert!(!loader.has_changed());
@@ -161,7 +167,38 @@ mod tests {
         std::fs::write(folder.path().join("good.rhai"), RULE.replace("LIMIT", "1")).expect("writable");
         std::fs::write(folder.path().join("bad.rhai"), [0xff, 0xfe]).expect("writable");
         let settings = Rules { paths: vec![folder.path().into()], ..Rules::default() };
-        let loaded = Loader::new(settings).load().expect("rules");
+        let loaded = Loader::new(settings, WrittenSeries::default()).load().expect("rules");
         assert_eq!((loaded.library.rules().len(), loaded.errors.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_list_of_series_is_loaded_again_and_a_broken_one_leaves_its_rules_running() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).expect("writable");
+        };
+        let generic = RULE.replace("LIMIT", "1").replace("every: \"5s\"", "for_each: \"series\"");
+        write("much.rhai", &generic.replace("#{ count: \"message\", over: \"1m\" }", "\"series\""));
+        let one = "[[series]]\nname = \"pings\"\nwhy = \"x\"\ncount = \"message.ping\"\nover = \"1m\"\n";
+        write("series.toml", one);
+        let settings = Rules { paths: vec![folder.path().into()], ..Rules::default() };
+        let more = "[[series]]\nname = \"here\"\nwhy = \"x\"\ncount = \"uptime\"\nover = \"1m\"\n";
+        let series = series_file::read_among_others("tocsin.toml", more);
+        let mut loader = Loader::new(settings, series);
+        let names = |loaded: &Loaded| -> Vec<String> {
+            loaded.library.rules().iter().map(|rule| rule.name.clone()).collect()
+        };
+        let loaded = loader.load().expect("rules");
+        assert_eq!(names(&loaded), ["much_pings", "much_here"]);
+        assert_eq!(loaded.errors, [""; 0]);
+
+        write("series.toml", &format!("{one}{}", one.replace("pings", "pongs")));
+        assert!(loader.has_changed());
+        assert_eq!(names(&loader.load().expect("rules")), ["much_pings", "much_pongs", "much_here"]);
+
+        write("series.toml", &one.replace("message.ping", "message.pin"));
+        let loaded = loader.load().expect("rules");
+        assert_eq!(names(&loaded), ["much_pings", "much_pongs", "much_here"]);
+        assert!(loaded.errors[0].contains("series.toml:4"), "{:?}", loaded.errors);
     }
 }

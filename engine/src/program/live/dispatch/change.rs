@@ -16,14 +16,26 @@ use super::teller::Told;
 /// What alerts need of rules, also of rules that are no longer there: their alerts still resolve.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    rules: BTreeMap<Arc<str>, (Status, Header)>,
+    rules: BTreeMap<Arc<str>, Known>,
+}
+
+/// What alerts need of a rule.
+#[derive(Debug)]
+struct Known {
+    status: Status,
+    header: Header,
+    series: Option<Arc<str>>,
 }
 
 impl Catalogue {
     /// Notes the rules now loaded.
     pub fn learn(&mut self, library: &Library) {
         for rule in library.rules() {
-            let known = (rule.definition.status, rule.header.clone());
+            let known = Known {
+                status: rule.definition.status,
+                header: rule.header.clone(),
+                series: rule.series.clone(),
+            };
             self.rules.insert(rule.name.as_str().into(), known);
         }
     }
@@ -81,11 +93,15 @@ impl Catalogue {
     fn labels(&self, rule: &Arc<str>, node: &str, key: &AlertKey, severity: Severity) -> Labels {
         let mut labels: Labels = key.parts().map(|(name, text)| (label_name(name), text)).collect();
         // Those that everybody matches on come last: a key of the same name does not hide them.
+        let known = self.rules.get(rule);
+        if let Some(series) = known.and_then(|known| known.series.as_ref()) {
+            labels.insert("series".to_string(), series.to_string());
+        }
         labels.insert("alertname".to_string(), rule.to_string());
         labels.insert("node".to_string(), node.to_string());
         labels.insert("severity".to_string(), severity.to_string());
-        if let Some((status, _)) = self.rules.get(rule) {
-            let status = match status {
+        if let Some(known) = known {
+            let status = match known.status {
                 Status::Stable => "stable",
                 Status::Experimental => "experimental",
             };
@@ -96,7 +112,7 @@ impl Catalogue {
 
     fn annotations(&self, rule: &Arc<str>, summary: &str) -> Labels {
         let mut annotations = Labels::from([("summary".to_string(), summary.to_string())]);
-        let Some((_, header)) = self.rules.get(rule) else { return annotations };
+        let Some(Known { header, .. }) = self.rules.get(rule) else { return annotations };
         for (name, text) in [
             ("why", &header.why),
             ("false_positives", &header.false_positives),
@@ -122,4 +138,29 @@ fn number(reading: Reading) -> Option<f64> {
 /// A name of a key as the name of a label: letters, digits and underscores.
 pub fn label_name(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tocsin_engine::windows::key::Key;
+
+    use super::*;
+
+    #[test]
+    fn alerts_of_a_series_are_labelled_with_it() {
+        let mut catalogue = Catalogue::default();
+        let series = |series: Option<&str>| Known {
+            status: Status::Stable,
+            header: Header::default(),
+            series: series.map(Into::into),
+        };
+        catalogue.rules.insert("anomaly_bytes".into(), series(Some("bytes")));
+        catalogue.rules.insert("ping_spam".into(), series(None));
+        let label = |rule: &str| {
+            let key = AlertKey { names: Vec::new().into(), key: Key::default() };
+            catalogue.labels(&rule.into(), "hal", &key, Severity::Info).remove("series")
+        };
+        assert_eq!(label("anomaly_bytes").as_deref(), Some("bytes"));
+        assert_eq!(label("ping_spam"), None);
+    }
 }

@@ -240,7 +240,8 @@ fn api_labels(alert: &AlertReport) -> BTreeMap<String, String> {
         ("node".to_string(), alert.node.to_string()),
         ("severity".to_string(), alert.severity.to_string()),
     ];
-    key.chain(own).collect()
+    let series = alert.series.iter().map(|series| ("series".to_string(), series.to_string()));
+    key.chain(series).chain(own).collect()
 }
 
 /// The folder a rule file is in.

@@ -124,6 +124,7 @@ fn alert(rule: &str, node: &str, state: State, since_ms: i64) -> AlertReport {
     let since = Timestamp::from_unix_ms(since_ms);
     AlertReport {
         rule: rule.into(),
+        series: None,
         node: node.into(),
         key: AlertKey {
             names: vec!["address".to_string(), "peer.id".to_string()].into(),
