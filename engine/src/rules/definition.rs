@@ -242,7 +242,10 @@ impl Reader<'_> {
         });
         let params = get("params").map_or(Vec::new(), |params| self.params(params));
         let windows = get("windows").map_or(Vec::new(), |windows| self.windows(windows));
-        self.check_steps(&windows, every);
+        // Fleet rules compare what nodes say now.
+        if scope == Some(Scope::Node) {
+            self.check_steps(&windows, every);
+        }
         let on = get("on").map_or(Vec::new(), |on| self.on(on));
         let state = get("state").cloned();
         if let Some(state) = &state {
