@@ -624,10 +624,8 @@ mod tests {
         let tier = proptest::sample::select(vec![Tier::Usual, Tier::Note, Tier::Warning, Tier::Page]);
         let assessed = (number(), 0.0..1.0_f64, number(), number(), number(), any::<bool>(), tier).prop_map(
             |(value, score, expected, lower, upper, warm, tier)| {
-                Shown::Assessed(Assessed {
-                    assessment: Assessment { value, score, expected, lower, upper, warm, tier },
-                    reported_s: None,
-                })
+                let assessment = Assessment { value, score, expected, lower, upper, warm, tier };
+                Shown::Assessed(Assessed { assessment, reported_s: None })
             },
         );
         prop_oneof![3 => reading().prop_map(Shown::Number), 1 => assessed]
