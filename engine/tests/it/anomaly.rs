@@ -297,3 +297,35 @@ fn mistakes_are_errors_that_say_what_is_right() {
     check_refused("anomly: \"network_info.connections_in\"", read, &["no key \"anomly\"", "anomaly"]);
     check_refused(&of(""), "if w.x.sccore > 0.5 { #{} }", &["rules/test.rhai:3:", "\"sccore\"", "score"]);
 }
+
+#[test]
+fn a_drop_is_reported_and_two_usual_days_are_not() {
+    let rule = r#"
+        const RULE = #{ severity: "info", every: "10s",
+            windows: #{ x: #{ anomaly: "network_info.connections_in", effect_min: 5 } } };
+        fn check(w, params) {
+            if w.x == () || w.x.tier < 1 { return; }
+            #{ value: w.x.value, limit: w.x.lower, summary: `${w.x}` }
+        }"#;
+    let mut told = Told { engine: Engine::new(stream::library(&[("told", rule)])) };
+    const DAY_S: i64 = 86_400;
+    let mut mixed = 1_u64;
+    let mut fired = Vec::new();
+    for second in (1..2 * DAY_S + 600).step_by(10) {
+        mixed = mixed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let noise = (mixed >> 33) % 5;
+        let season = 10.0 * (second as f64 / DAY_S as f64 * std::f64::consts::TAU).sin();
+        let level = if second > 2 * DAY_S { 20 } else { 110 };
+        told.say(second, inbound((level as f64 + season) as u32 + noise as u32));
+        if told.at(second + 5).len() > fired.len() {
+            fired.push((second - 2 * DAY_S, told.engine.alerts()[0].summary.clone()));
+        }
+    }
+    assert!(fired.len() == 1 && (0..60).contains(&fired[0].0), "{fired:?}");
+    // Only the reports need the script.
+    let health = &told.engine.rules()[0].health;
+    assert!(health.script_calls < 50 && health.evaluations > 17_000, "{health:?}");
+    let snapshot = told.engine.snapshot().len();
+    assert!(snapshot < 24 * 1024, "{snapshot}");
+    eprintln!("{fired:?} {snapshot} {health:?}");
+}
