@@ -97,9 +97,9 @@ impl Column {
         Pushed { is_new, wake_at: None }
     }
 
-    /// Ends the step under way. Returns the rows whose last sample is longer ago than the window reaches; they are given
+    /// Ends the step under way; the only row may be that of the node itself. Returns the rows whose last sample is longer ago than the window reaches; they are given
     /// up.
-    pub(super) fn close_step(&mut self, hearing: &Hearing) -> Vec<RowId> {
+    pub(super) fn close_step(&mut self, hearing: &Hearing, is_of_node: bool) -> Vec<RowId> {
         let window = self.window;
         let (Some(watched), Some(ends_at)) = (window.watched(), self.steps.ends_at) else {
             return Vec::new();
@@ -115,14 +115,17 @@ impl Column {
             _ => false,
         };
         let step = Step { ends_at, is_heard, is_cut, poll: self.steps.poll, is_syncing: hearing.is_syncing };
-        let mut gone = Vec::new();
-        let mut is_awake = false;
+        let (mut gone, mut is_awake) = (Vec::new(), false);
         for id in self.live_cells() {
             let cell = &mut self.cells[id];
             let row = cell.row;
             let is_old = ends_at.ms_since(cell.last_at) > window.over_ms;
             let Body::Watch(watch) = &mut cell.body else { continue };
             let has_changed = watch.close(&window, &watched, &step);
+            if step.is_heard && is_of_node {
+                // Nothing happens to it for long, and that is known.
+                cell.last_at = cell.last_at.max(begins_at);
+            }
             if has_changed || is_old {
                 self.list_change(id);
             }
@@ -154,6 +157,14 @@ impl Column {
     /// True for an anomaly window.
     pub fn is_watch(&self) -> bool {
         matches!(self.window.aggregate, Aggregate::Anomaly(_))
+    }
+
+    /// Gives up a row's detector. Rules must see that it is gone.
+    pub(super) fn give_up_detector(&mut self, row: RowId) {
+        if let Some(id) = self.cell(row) {
+            self.list_change(id);
+            self.remove(row);
+        }
     }
 
     /// The row whose samples ended longest ago, if there are more detectors than allowed; never `fed`.

@@ -237,7 +237,7 @@ impl Table {
             if let Some(stalest) = self.columns[column].detector_to_give_up(row) {
                 // Only the detector goes: other windows have room for more keys.
                 self.evicted += 1;
-                self.columns[column].remove(stalest);
+                self.columns[column].give_up_detector(stalest);
                 self.release(stalest, at);
             }
         }
@@ -262,7 +262,7 @@ impl Table {
     pub fn close_steps(&mut self, now: Timestamp, hearing: &Hearing) {
         for column in 0..self.columns.len() {
             if self.columns[column].closes_at() <= now {
-                for row in self.columns[column].close_step(hearing) {
+                for row in self.columns[column].close_step(hearing, self.key_parts == 0) {
                     self.release(row, now);
                 }
             }

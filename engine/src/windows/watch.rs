@@ -24,6 +24,8 @@ const SHOWN_STEPS: i64 = 3;
 const GAP_STEPS: u32 = 2;
 /// Missing steps after which a cell sleeps until its window takes another sample.
 pub const AWAKE_STEPS: u32 = 60;
+/// A state is taken to last for so long after it was read: twice the time between polls of slow extractors.
+const HELD_MS: i64 = 60_000;
 /// After a restart nothing is judged for so long: a node reconnects within some minutes.
 const MASK_MS_MIN: i64 = 600_000;
 /// After a restart a series that does not come back is judged again after this time (facts on restarts: at most 24 h).
@@ -93,6 +95,16 @@ impl Take {
         !matches!(self, Take::Count | Take::PollCount | Take::TopShare)
     }
 
+    /// True if half a step has half of it.
+    pub fn adds_up(self) -> bool {
+        matches!(self, Take::Count | Take::Sum | Take::Increase | Take::Rate)
+    }
+
+    /// True if it is a state that lasts until the next reading.
+    pub fn lasts(self) -> bool {
+        self == Take::Last || self.is_of_poll()
+    }
+
     /// True if it is of the rows of one poll.
     pub fn is_of_poll(self) -> bool {
         matches!(self, Take::PollCount | Take::PollSum | Take::PollMax)
@@ -105,7 +117,10 @@ impl Take {
 
     /// True if it is a whole number where the values are.
     pub fn keeps_integers(self) -> bool {
-        !matches!(self, Take::Mean | Take::Median | Take::MedianAge | Take::Increase | Take::Rate | Take::TopShare)
+        !matches!(
+            self,
+            Take::Mean | Take::Median | Take::MedianAge | Take::Increase | Take::Rate | Take::TopShare
+        )
     }
 
     /// What shows of a step without samples that there were none, for events of this extractor.
@@ -212,6 +227,10 @@ impl Heard {
     /// Notes that an extractor says that it reads the node.
     pub fn note_up(&mut self, name: &[u8], at: Timestamp) {
         if let Some(extractor) = self.named(name) {
+            if extractor.up_at.is_none() {
+                // What happened in this step before is not known.
+                extractor.cut_at = at;
+            }
             extractor.up_at = Some(at);
         }
     }
@@ -233,7 +252,7 @@ impl Heard {
         let Some(extractor) = self.0.get(extractor as usize) else { return false };
         let span = from.unix_ms().div_euclid(1000)..until.unix_ms().div_euclid(1000);
         extractor.seconds.iter().any(|second| span.contains(second))
-            || extractor.up_at.is_some_and(|at| until.ms_since(at) <= STATUS_MS)
+            || extractor.up_at.is_some_and(|at| (0..=STATUS_MS).contains(&until.ms_since(at)))
     }
 
     /// True if the extractor did not tell all that happened since `from`.
@@ -271,6 +290,8 @@ pub struct Assessed {
 pub struct Watch {
     tally: Tally,
     counter: Option<Counter>,
+    /// The newest reading of a state, and the end of its step.
+    state: Option<(Timestamp, f64)>,
     /// Made when the first step is judged: a key that only passes by costs little.
     detector: Option<Detector>,
     /// End of the step and what was said of it.
@@ -327,6 +348,7 @@ impl Default for Watch {
         Watch {
             tally: Tally::default(),
             counter: None,
+            state: None,
             detector: None,
             newest: None,
             reported_at: None,
@@ -368,14 +390,18 @@ impl Watch {
 
     /// Ends a step: judges it, or skips it if it is missing, only a part, or explained. True if what is shown changed.
     pub fn close(&mut self, window: &Window, watched: &Watched, step: &Step) -> bool {
-        let value = self.value(watched, step).filter(|_| !step.is_cut);
+        let value = self.value(watched, step).filter(|_| !step.is_cut).or_else(|| self.held(step));
+        if let Some(value) = value.filter(|_| watched.take.lasts() && self.is_read(watched, step)) {
+            self.state = Some((step.ends_at, value));
+        }
         self.tally = Tally::default();
         let was_shown = self.newest.is_some();
         let is_old = |ends_at: Timestamp| step.ends_at.ms_since(ends_at) >= SHOWN_STEPS * watched.step_ms;
         self.newest.take_if(|(ends_at, _)| is_old(*ends_at));
         let Some(value) = value else {
             self.missing = self.missing.saturating_add(1);
-            self.is_partial |= self.missing >= GAP_STEPS;
+            // A part of a step is less than a step of what is added up; a reading is whole at any time.
+            self.is_partial |= self.missing >= GAP_STEPS && watched.take.adds_up();
             // A long gap is told once.
             if self.missing <= AWAKE_STEPS {
                 self.skip();
@@ -395,6 +421,16 @@ impl Watch {
         }
         self.judge(window, watched, step.ends_at, value);
         true
+    }
+
+    /// A state that was read shortly before: polls come a little late, or more rarely than steps.
+    fn held(&self, step: &Step) -> Option<f64> {
+        self.state.filter(|(read_at, _)| step.ends_at.ms_since(*read_at) <= HELD_MS).map(|(_, value)| value)
+    }
+
+    /// True if the step has a reading of its own.
+    fn is_read(&self, watched: &Watched, step: &Step) -> bool {
+        self.tally.count > 0 || (watched.take.is_of_poll() && step.is_heard)
     }
 
     fn judge(&mut self, window: &Window, watched: &Watched, ends_at: Timestamp, value: f64) {
@@ -458,6 +494,8 @@ impl Watch {
     /// Masks what comes: the node has restarted. True if something was shown.
     pub fn mask(&mut self, at: Timestamp) -> bool {
         self.mask = Some(Mask { since: at, back: 0 });
+        // What was reported just before may be of the restart too, and what was read was of another process.
+        (self.reported_at, self.state) = (None, None);
         self.newest.take().is_some()
     }
 
@@ -735,16 +773,38 @@ mod tests {
             assert!(!fed.close(false), "missing: what was said stays for a while");
             assert_eq!(fed.watch.points.len(), 2);
         }
-        let mut fed = Fed::new(Take::Last, 1);
+        let mut fed = Fed::new(Take::Mean, 1);
         fed.step(&[1.0]);
         assert_eq!(fed.step(&[3.0]), Some(3.0));
         fed.close(true);
-        assert_eq!(fed.watch.points.len(), 1, "a gauge without samples is never zero");
+        assert_eq!(fed.watch.points.len(), 1, "values that did not come are never zero");
+    }
+
+    #[test]
+    fn a_state_that_is_polled_every_half_minute_lasts_for_a_minute() {
+        let mut fed = Fed::new(Take::Last, 1);
+        for value in [60.0, 61.0, 0.0] {
+            fed.step(&[value]);
+            fed.close(true);
+            fed.close(true);
+        }
+        (0..6).for_each(|_| _ = fed.close(false));
+        let values: Vec<f64> = fed.watch.points().map(|(_, value)| value).collect();
+        assert_eq!(values, [60.0, 60.0, 61.0, 61.0, 61.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_reading_after_a_long_wait_is_whole() {
+        let mut fed = Fed::new(Take::Max, 1);
+        fed.step(&[0.1]);
+        fed.step(&[0.1]);
+        (0..5).for_each(|_| _ = fed.close(true));
+        assert_eq!(fed.step(&[90.0]), Some(90.0));
     }
 
     #[test]
     fn what_was_said_is_shown_for_three_steps() {
-        let mut fed = Fed::new(Take::Last, 1);
+        let mut fed = Fed::new(Take::Mean, 1);
         fed.step(&[1.0]);
         assert!(fed.step(&[3.0]).is_some());
         assert!(!fed.close(false) && !fed.close(false));
@@ -786,12 +846,12 @@ mod tests {
         poll(&mut fed, 2);
         fed.close(true);
         let values: Vec<f64> = fed.watch.points().map(|(_, value)| value).collect();
-        assert_eq!(values, [3.0, 0.0, 2.0]);
+        assert_eq!(values, [3.0, 0.0, 0.0, 2.0], "without a poll what the last one said holds");
     }
 
     #[test]
     fn a_long_gap_lets_the_watch_sleep_and_a_sample_wakes_it() {
-        let mut fed = Fed::new(Take::Last, 1);
+        let mut fed = Fed::new(Take::Mean, 1);
         fed.step(&[1.0]);
         for _ in 0..AWAKE_STEPS {
             fed.close(false);
