@@ -1,4 +1,5 @@
-//! The real parts that tests run against, started on free loopback ports and stopped at the end of the test.
+//! The real parts that tests run against, started on free loopback ports and stopped at the end of the test; and what
+//! detectors are measured with: a simulated node, the bands of the field, the scoring of a benchmark.
 
 // Tests have clocks, files and processes.
 #![allow(clippy::disallowed_methods)]

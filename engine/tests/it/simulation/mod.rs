@@ -3,6 +3,7 @@
 
 pub mod alarm;
 pub mod benchmark;
+pub mod rule;
 pub mod run;
 pub mod series;
 pub mod table;
@@ -14,8 +15,9 @@ mod tests {
     use tocsin_testing::simulation::incident::Kind;
 
     use super::benchmark::{REPORTED, detect, file, folder, reports};
+    use super::rule::Rule;
     use super::run::{Who, nodes};
-    use super::series::{defaults, rule};
+    use super::series::defaults;
 
     /// Nodes of the gate; `cargo bench --bench compare` has more.
     const SEEDS: std::ops::RangeInclusive<u64> = 1..=3;
@@ -25,7 +27,7 @@ mod tests {
     fn a_normal_node_has_an_alert_a_week_at_most_and_an_attacked_one_has_one_in_time() {
         let series = defaults();
         let kinds: Vec<Kind> = Kind::NAMES.iter().map(|(_, kind)| *kind).collect();
-        let outcomes = nodes(SEEDS, 60, Who::Ours, &series, rule(), &kinds);
+        let outcomes = nodes(SEEDS, 60, Who::Ours, &series, &Rule::shipped(), &kinds);
         let mut told = String::new();
         for (seed, outcome) in SEEDS.zip(&outcomes) {
             for alert in &outcome.alerts {

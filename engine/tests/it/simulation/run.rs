@@ -4,7 +4,8 @@ use tocsin_testing::bands;
 use tocsin_testing::simulation::incident::{Incident, Kind};
 use tocsin_testing::simulation::{LENGTH_S, Seconds, Simulation};
 
-use super::series::{Rule, Subject, shows_in};
+use super::rule::Rule;
+use super::series::{Subject, shows_in};
 use super::watcher::Watcher;
 
 const DAY_S: f64 = 86_400.0;
@@ -49,7 +50,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(seed: u64, step_s: u32, who: Who, series: &[Subject], rule: Rule) -> Self {
+    pub fn new(seed: u64, step_s: u32, who: Who, series: &[Subject], rule: &Rule) -> Self {
         let watcher = |(number, subject): (usize, &Subject)| match who {
             Who::Ours => Watcher::ours(number, subject, i64::from(step_s), rule),
             Who::Bands(kind) => Watcher::bands(number, subject, kind, rule),
@@ -142,7 +143,7 @@ pub struct Outcome {
 }
 
 /// Four quiet weeks of a node, with incidents in copies of it that begin at some time of the fourth.
-pub fn node(seed: u64, step_s: u32, who: Who, series: &[Subject], rule: Rule, kinds: &[Kind]) -> Outcome {
+pub fn node(seed: u64, step_s: u32, who: Who, series: &[Subject], rule: &Rule, kinds: &[Kind]) -> Outcome {
     let quiet = Simulation::new(seed, 60);
     let mut node = Node::new(seed, step_s, who, series, rule);
     let mut outcome = Outcome::default();
@@ -170,7 +171,7 @@ pub fn nodes(
     step_s: u32,
     who: Who,
     series: &[Subject],
-    rule: Rule,
+    rule: &Rule,
     kinds: &[Kind],
 ) -> Vec<Outcome> {
     let seeds: Vec<u64> = seeds.collect();

@@ -1,13 +1,11 @@
-//! The default series and their rule, as they are shipped, and where the simulation has what they read.
+//! The default series, as they are shipped, and where the simulation has what they read.
 
 use std::fs;
 
-use tocsin_engine::detectors::{Direction, Kind as DetectorKind, Tier};
+use tocsin_engine::detectors::{Direction, Kind as DetectorKind};
 use tocsin_engine::windows::watch::{HeardBy, Take, Watched};
 use tocsin_testing::simulation::incident::Kind;
 use toml::{Table, Value};
-
-use super::alarm::Knobs;
 
 const SECOND_NS: f64 = 1e9;
 const MS_NS: f64 = 1e6;
@@ -68,45 +66,18 @@ pub struct Subject {
     pub reading: &'static str,
     pub unit: f64,
     pub watched: Watched,
+    /// Name of the series, and least effect as it is written.
+    pub series: String,
+    pub effect_min: f64,
     /// A count or a sum of what happened in a step; steps without any are zero.
     pub is_total: bool,
     /// What peer-observer-agents' sweep asks of the effect; of totals per minute.
     pub sweep_min: f64,
 }
 
-/// The rule `rules/anomaly/anomaly.rhai`, as far as the simulation follows it.
-#[derive(Debug, Clone, Copy)]
-pub struct Rule {
-    pub tier_min: Tier,
-    pub tier_min_cold: Tier,
-    pub knobs: Knobs,
-}
-
-fn read(name: &str) -> String {
+pub fn read(name: &str) -> String {
     let path = crate::root().join("rules/anomaly").join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The rule's own numbers.
-pub fn rule() -> Rule {
-    let text = read("anomaly.rhai");
-    // What follows here is what `check` does; if it says something else, this must follow.
-    for line in [
-        "w.x.tier < params.tier_min_cold { return; }",
-        "if w.x.warm && w.x.tier < params.tier_min { return; }",
-    ] {
-        assert!(text.contains(line), "the rule's condition has changed: {line}");
-    }
-    let number = |key: &str| {
-        let (_, rest) = text.split_once(&format!("{key}: ")).unwrap_or_else(|| panic!("{key} is missing"));
-        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<i64>().expect("a number")
-    };
-    let tier = |key| [Tier::Usual, Tier::Note, Tier::Warning, Tier::Page][number(key) as usize];
-    Rule {
-        tier_min: tier("tier_min"),
-        tier_min_cold: tier("tier_min_cold"),
-        knobs: Knobs { for_s: number("for_s"), keep_firing_for_s: number("keep_firing_for_s") },
-    }
 }
 
 /// The default series, with every key that a node has.
@@ -121,12 +92,26 @@ pub fn defaults() -> Vec<Subject> {
     for table in tables.iter().map(|value| value.as_table().expect("a table")) {
         let name = text(table, "name", "");
         let before = subjects.len();
-        for (_, key, reading, unit) in READINGS.iter().filter(|(of, ..)| *of == name) {
+        let keys = READINGS.iter().filter(|(of, key, ..)| *of == name && is_watched(table, key));
+        for (_, key, reading, unit) in keys {
             subjects.push(subject(table, name, key, reading, *unit));
         }
         assert!(subjects.len() > before, "series {name} is not simulated");
     }
     subjects
+}
+
+/// Whether the series' filters leave its key, if it has one.
+fn is_watched(table: &Table, key: &str) -> bool {
+    let by = table.get("by").and_then(Value::as_array).and_then(|by| by.first()).and_then(Value::as_str);
+    let field = by.and_then(|by| by.rsplit('.').next()).unwrap_or_default();
+    let has =
+        |list: &Value| list.as_array().is_some_and(|list| list.iter().any(|item| item.as_str() == Some(key)));
+    match table.get("where").and_then(|filter| filter.get(field)) {
+        Some(list @ Value::Array(_)) => has(list),
+        Some(Value::Table(condition)) => !condition.get("not").is_some_and(has),
+        _ => true,
+    }
 }
 
 fn text<'t>(table: &'t Table, key: &str, otherwise: &'t str) -> &'t str {
@@ -153,9 +138,11 @@ fn subject(table: &Table, name: &str, key: &str, reading: &'static str, unit: f6
         _ => 0.0,
     };
     let is_total = matches!(take, Take::Count | Take::Sum | Take::PollCount | Take::PollSum | Take::PollMax);
-    let name = if key.is_empty() { name.to_string() } else { format!("{name}/{key}") };
+    let whole = if key.is_empty() { name.to_string() } else { format!("{name}/{key}") };
     Subject {
-        name,
+        name: whole,
+        series: name.to_string(),
+        effect_min,
         reading,
         unit,
         watched: Watched {

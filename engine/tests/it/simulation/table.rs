@@ -5,8 +5,9 @@ use tocsin_testing::simulation::LENGTH_S;
 use tocsin_testing::simulation::incident::Kind;
 
 use super::benchmark::{REPORTED, detect, file, folder, of_bands};
+use super::rule::Rule;
 use super::run::{Alert, Outcome, Who, nodes};
-use super::series::{Subject, defaults, rule, shows_in};
+use super::series::{Subject, defaults, shows_in};
 
 /// Readings that the field's own rules have bands around (`transformations.yml` of peer-observer, peer-observer-agents).
 const OF_THE_FIELD: [&str; 6] =
@@ -46,7 +47,7 @@ pub fn print(seeds: u64, fine_seeds: u64) {
 
 fn of(seeds: u64, step_s: u32, who: Who, series: &[Subject]) -> Vec<Outcome> {
     let kinds: Vec<Kind> = Kind::NAMES.iter().map(|(_, kind)| *kind).collect();
-    nodes(1..=seeds, step_s, who, series, rule(), &kinds)
+    nodes(1..=seeds, step_s, who, series, &Rule::shipped(), &kinds)
 }
 
 fn line(name: &str, outcomes: &[Outcome], series: &[Subject]) {

@@ -1,13 +1,13 @@
 //! What looks at a series: the engine's window with its detector and masks, or the field's bands.
 
-use tocsin_engine::detectors::Tier;
 use tocsin_engine::time::Timestamp;
 use tocsin_engine::windows::watch::{HeardBy, Step, Take, Watch, Watched};
 use tocsin_engine::windows::{Aggregate, Window};
 use tocsin_testing::bands::{self, Bands};
 
 use super::alarm::{Alarm, Knobs};
-use super::series::{Rule, Subject};
+use super::rule::{Found, Rule};
+use super::series::Subject;
 
 const OVER_MS: i64 = 28 * 86_400_000;
 
@@ -39,7 +39,7 @@ struct Ours {
 
 impl Watcher {
     /// The engine's window and rule. Where the simulation's steps are longer than the series', totals are as much larger.
-    pub fn ours(series: usize, subject: &Subject, step_s: i64, rule: Rule) -> Self {
+    pub fn ours(series: usize, subject: &Subject, step_s: i64, rule: &Rule) -> Self {
         let mut watched = subject.watched;
         let step_ms = watched.step_ms.max(1000 * step_s);
         let longer = step_ms / watched.step_ms;
@@ -50,13 +50,13 @@ impl Watcher {
         let window = Window { aggregate: Aggregate::Anomaly(watched), over_ms: OVER_MS, integers: false };
         // The rule waits for the next sample to be odd too.
         let knobs = Knobs { for_s: rule.knobs.for_s * longer, ..rule.knobs };
-        let ours = Ours { watch: Watch::default(), watched, window, rule };
+        let ours = Ours { watch: Watch::default(), watched, window, rule: rule.of(subject) };
         Watcher { series, is_cold: false, method: Method::Ours(Box::new(ours)), alarm: Alarm::new(knobs) }
     }
 
     /// Bands around the series as the field would ask Prometheus for it: what is counted is the growth of a counter over
     /// half an hour (peer-observer) or five minutes.
-    pub fn bands(series: usize, subject: &Subject, kind: bands::Kind, rule: Rule) -> Self {
+    pub fn bands(series: usize, subject: &Subject, kind: bands::Kind, rule: &Rule) -> Self {
         let minutes = match kind {
             _ if !subject.is_total => 1,
             bands::Kind::Branch | bands::Kind::Merged => 30,
@@ -78,11 +78,10 @@ impl Watcher {
     /// Takes what was read at the end of a step; NaN if nothing was. True if an alert begins to fire.
     pub fn step(&mut self, at_s: i64, value: f64, is_observed: bool) -> bool {
         let finding = match &mut self.method {
-            Method::Ours(ours) => {
-                let finding = ours.step(at_s, value, is_observed);
-                self.is_cold = ours.watch.assessment().is_some_and(|assessed| !assessed.assessment.warm);
-                finding
-            }
+            Method::Ours(ours) => ours.step(at_s, value, is_observed).map(|found| {
+                self.is_cold = found == Found::Information;
+                found != Found::Nothing
+            }),
             Method::Bands(bands) => Some(bands.0.push(at_s, bands.1.push(value)).fires),
         };
         let step_s = match &self.method {
@@ -95,7 +94,7 @@ impl Watcher {
 
 impl Ours {
     /// What the rule finds when a step of the window is over.
-    fn step(&mut self, at_s: i64, value: f64, is_observed: bool) -> Option<bool> {
+    fn step(&mut self, at_s: i64, value: f64, is_observed: bool) -> Option<Found> {
         let ends_at = Timestamp::from_unix_s(at_s);
         let take = self.watched.take;
         if value.is_finite() {
@@ -114,12 +113,8 @@ impl Ours {
         let is_heard = is_observed && self.watched.heard_by != HeardBy::Samples;
         let step = Step { ends_at, is_heard, is_cut: false, poll: 1, is_syncing: false };
         self.watch.close(&self.window, &self.watched, &step);
-        let said = self.watch.assessment().map(|assessed| assessed.assessment);
-        Some(said.is_some_and(|said| {
-            said.tier > Tier::Usual
-                && said.tier >= self.rule.tier_min_cold
-                && (!said.warm || said.tier >= self.rule.tier_min)
-        }))
+        let assessed = self.watch.assessment();
+        Some(assessed.map_or(Found::Nothing, |it| self.rule.check(&it.assessment, it.reported_s)))
     }
 }
 
