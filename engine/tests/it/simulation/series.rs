@@ -11,7 +11,7 @@ const SECOND_NS: f64 = 1e9;
 const MS_NS: f64 = 1e6;
 
 /// A series, one of its keys, the reading that the simulation has for it, and the unit that reading is in.
-const READINGS: [(&str, &str, &str, f64); 43] = [
+const READINGS: [(&str, &str, &str, f64); 44] = [
     ("inbound_connections", "", "inbound", 1.0),
     ("inbound_by_network", "ipv4", "inbound/ipv4", 1.0),
     ("inbound_by_network", "ipv6", "inbound/ipv6", 1.0),
@@ -25,6 +25,7 @@ const READINGS: [(&str, &str, &str, f64); 43] = [
     ("connections_opened", "", "opened", 1.0),
     ("connections_closed", "", "closed", 1.0),
     ("connections_evicted", "", "evicted", 1.0),
+    ("connection_lifetimes", "", "closed/age_median", 1.0),
     ("addr_entries", "", "addr/entries", 1.0),
     ("inv_entries", "", "inv/entries", 1.0),
     ("inv_to_send", "", "queue/max", 1.0),

@@ -104,6 +104,10 @@ impl Ours {
                 Take::Count | Take::PollCount => {
                     (0..value as u64).for_each(|_| self.watch.push(take, at, 1.0, 0, 1))
                 }
+                Take::MedianAge => {
+                    let since_s = at.unix_ms() as f64 / 1000.0 - value;
+                    self.watch.push(take, at, since_s, 0, 1);
+                }
                 _ => self.watch.push(take, at, value, 0, 1),
             }
         }
