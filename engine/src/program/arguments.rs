@@ -8,6 +8,9 @@ use tocsin_engine::detectors::Kind;
 use tocsin_extractors::NodeExtractors;
 use tocsin_proto::Span;
 
+const HOUR_S: i64 = 3_600;
+const DAY_S: i64 = 86_400;
+
 const EXIT_CODES: &str = "Exit codes:
   0  all went well
   1  `test`, `check` or `notify test` found something wrong
@@ -214,10 +217,10 @@ pub struct DetectArguments {
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = detector_names())]
     pub detector: Kind,
     /// How long a season is.
-    #[arg(long, value_name = "SPAN", default_value = "1d", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN", default_value = "1d", value_parser = parse_season)]
     pub season: Span,
     /// How long the past counts.
-    #[arg(long, value_name = "SPAN", default_value = "28d", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN", default_value = "28d", value_parser = parse_over)]
     pub over: Span,
     /// Which way values must depart from what is expected.
     #[arg(long, value_enum, default_value_t = Departure::Both)]
@@ -245,10 +248,20 @@ fn detector_names() -> impl TypedValueParser<Value = Kind> {
         .try_map(move |name| kind(name).ok_or("unknown"))
 }
 
-fn parse_span(text: &str) -> Result<Span, String> {
+/// As the `season` of a window.
+fn parse_season(text: &str) -> Result<Span, String> {
+    parse_span(text, 7 * DAY_S, "expected 1h to 7d")
+}
+
+/// As the `over` of a window.
+fn parse_over(text: &str) -> Result<Span, String> {
+    parse_span(text, 366 * DAY_S, "expected 1h to a year")
+}
+
+fn parse_span(text: &str, most_s: i64, expected: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
-    if span.millis() == 0 {
-        return Err("expected more than nothing, as \"1d\"".to_string());
+    if !(HOUR_S * 1000..=most_s * 1000).contains(&span.millis()) {
+        return Err(expected.to_string());
     }
     Ok(span)
 }

@@ -152,7 +152,11 @@ impl LoadedRules {
             change.rule.strip_prefix(file).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
         };
         let is_there = self.rules.iter().any(|rule| rule.is_named(&change.rule));
-        let is_known = || self.known.contains(&change.rule) || self.off.contains(&change.rule) || self.generic.contains_key(&change.rule);
+        let is_known = || {
+            self.known.contains(&change.rule)
+                || self.off.contains(&change.rule)
+                || self.generic.contains_key(&change.rule)
+        };
         !is_there && (is_known() || self.broken.iter().any(is_of))
     }
 
