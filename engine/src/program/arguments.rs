@@ -159,6 +159,9 @@ pub struct ReplayArguments {
     pub files: Vec<PathBuf>,
     #[command(flatten)]
     pub rules: RuleArguments,
+    /// A configuration whose [[series]] and [rules.set] hold here too; --set comes after them.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Name of the node where neither event nor file says it; once for all files, or once for each file.
     #[arg(long = "node", value_name = "NAME")]
     pub nodes: Vec<String>,
