@@ -30,12 +30,14 @@ get at most 0.98. A row is judged by the rows before it alone.
 
 Times are RFC 3339, 2014-02-14 14:27:00 (UTC), a date, or unix seconds, milliseconds or
 microseconds. Any step will do; the first ten rows show it and get the score 0. Rows that
-cannot be read or are out of order get the score 0, too, and are counted.
+cannot be read or are out of order get the score 0, too, and are counted. After 30 rows that go
+forward from an earlier time the detector begins anew. A row is one line, also within quotes.
 
 Exit codes:
   0  all went well
   2  the command could not do its work (arguments, unreadable files)
-  3  some rows could not be read; the others were judged";
+  3  some rows could not be read, or more than ten and one in a hundred were out of order; the
+     others were judged";
 
 /// Watches Bitcoin nodes and raises the alarm.
 #[derive(Debug, Parser)]
