@@ -8,6 +8,9 @@ use tocsin_engine::detectors::Kind;
 use tocsin_extractors::NodeExtractors;
 use tocsin_proto::Span;
 
+const HOUR_S: i64 = 3_600;
+const DAY_S: i64 = 86_400;
+
 const EXIT_CODES: &str = "Exit codes:
   0  all went well
   1  `test`, `check` or `notify test` found something wrong
@@ -27,12 +30,14 @@ get at most 0.98. A row is judged by the rows before it alone.
 
 Times are RFC 3339, 2014-02-14 14:27:00 (UTC), a date, or unix seconds, milliseconds or
 microseconds. Any step will do; the first ten rows show it and get the score 0. Rows that
-cannot be read or are out of order get the score 0, too, and are counted.
+cannot be read or are out of order get the score 0, too, and are counted. After 30 rows that go
+forward from an earlier time the detector begins anew. A row is one line, also within quotes.
 
 Exit codes:
   0  all went well
   2  the command could not do its work (arguments, unreadable files)
-  3  some rows could not be read; the others were judged";
+  3  some rows could not be read, or more than ten and one in a hundred were out of order; the
+     others were judged";
 
 /// Watches Bitcoin nodes and raises the alarm.
 #[derive(Debug, Parser)]
@@ -156,6 +161,9 @@ pub struct ReplayArguments {
     pub files: Vec<PathBuf>,
     #[command(flatten)]
     pub rules: RuleArguments,
+    /// A configuration whose [[series]] and [rules.set] hold here too; --set comes after them.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Name of the node where neither event nor file says it; once for all files, or once for each file.
     #[arg(long = "node", value_name = "NAME")]
     pub nodes: Vec<String>,
@@ -214,10 +222,10 @@ pub struct DetectArguments {
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = detector_names())]
     pub detector: Kind,
     /// How long a season is.
-    #[arg(long, value_name = "SPAN", default_value = "1d", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN", default_value = "1d", value_parser = parse_season)]
     pub season: Span,
     /// How long the past counts.
-    #[arg(long, value_name = "SPAN", default_value = "28d", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN", default_value = "28d", value_parser = parse_over)]
     pub over: Span,
     /// Which way values must depart from what is expected.
     #[arg(long, value_enum, default_value_t = Departure::Both)]
@@ -245,10 +253,20 @@ fn detector_names() -> impl TypedValueParser<Value = Kind> {
         .try_map(move |name| kind(name).ok_or("unknown"))
 }
 
-fn parse_span(text: &str) -> Result<Span, String> {
+/// As the `season` of a window.
+fn parse_season(text: &str) -> Result<Span, String> {
+    parse_span(text, 7 * DAY_S, "expected 1h to 7d")
+}
+
+/// As the `over` of a window.
+fn parse_over(text: &str) -> Result<Span, String> {
+    parse_span(text, 366 * DAY_S, "expected 1h to a year")
+}
+
+fn parse_span(text: &str, most_s: i64, expected: &str) -> Result<Span, String> {
     let span: Span = text.parse()?;
-    if span.millis() == 0 {
-        return Err("expected more than nothing, as \"1d\"".to_string());
+    if !(HOUR_S * 1000..=most_s * 1000).contains(&span.millis()) {
+        return Err(expected.to_string());
     }
     Ok(span)
 }

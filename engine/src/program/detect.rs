@@ -34,9 +34,8 @@ pub fn run(arguments: &DetectArguments) -> anyhow::Result<Ended> {
     let name = rows.name.clone();
     while let Some(row) = rows.next()? {
         let judged = judge(&row, &mut stream, &mut tally, &name);
-        let reported = judged
-            .as_ref()
-            .and_then(|(at, value, assessment)| tally.judged(row.time, *at, *value, assessment));
+        let reported =
+            judged.as_ref().and_then(|(at, _, assessment)| tally.judged(row.time, *at, assessment));
         output.row(row.time, row.value, judged.as_ref().map(|(_, _, assessment)| assessment), reported)?;
         // A plot is drawn even if nobody reads the rows any more.
         if output.is_closed() && picture.is_none() {
@@ -55,7 +54,7 @@ pub fn run(arguments: &DetectArguments) -> anyhow::Result<Ended> {
         picture.write(&series, &tally.reports())?;
     }
     tell(&tally.summary(&series, stream.step_ms()));
-    Ok(if tally.unreadable > 0 { Ended::Damaged } else { Ended::Well })
+    Ok(if tally.is_damaged() { Ended::Damaged } else { Ended::Well })
 }
 
 /// Writes lines to standard error. Nobody may read it any more; the rows matter more.
@@ -89,6 +88,13 @@ fn judge(
             tell(&format!(
                 "tocsin: {name}: line {line}: rows come every {step} now; the detector begins anew
 "
+            ));
+            Some((at, value, assessment))
+        }
+        Judged::Back(assessment) => {
+            let line = row.line;
+            tell(&format!(
+                "tocsin: {name}: line {line}: times went back and go forward from there; the detector begins anew\n"
             ));
             Some((at, value, assessment))
         }

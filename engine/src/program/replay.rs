@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use tocsin_engine::alerts::State;
 use tocsin_engine::engine::{Engine, Input, NODES_MAX, Problem};
-use tocsin_engine::rules::series_file::WrittenSeries;
 use tocsin_engine::timeline::Change;
 
 use super::Ended;
 use super::arguments::{Format, ReplayArguments, Speed};
 use super::input::Recordings;
+use super::live::config::Config;
 use super::output::{Style, bytes, grouped};
 use super::progress::Progress;
 use super::rule_files::{self, parse_override};
@@ -20,10 +20,13 @@ const PRINTED_MAX: usize = 20;
 
 /// Runs the command.
 pub fn run(arguments: &ReplayArguments) -> anyhow::Result<Ended> {
-    let overrides =
-        arguments.rules.set.iter().map(|text| parse_override(text)).collect::<Result<Vec<_>, _>>()?;
-    let (library, errors) =
-        rule_files::load(&arguments.rules.paths, &WrittenSeries::default())?.into_library(&overrides)?;
+    let config = arguments.config.as_deref().map(Config::load).transpose()?;
+    let (mut overrides, series) =
+        config.map_or_else(Default::default, |config| (config.rules.set, config.series));
+    for text in &arguments.rules.set {
+        overrides.push(parse_override(text)?);
+    }
+    let (library, errors) = rule_files::load(&arguments.rules.paths, &series)?.into_library(&overrides)?;
     for error in &errors {
         eprintln!("tocsin: {error}");
     }

@@ -27,6 +27,8 @@ pub struct LoadedRules {
     pub generic: BTreeMap<String, usize>,
     /// Names of files of which nothing is known, as they did not load.
     broken: Vec<String>,
+    /// Names of the rules there would be for series that are switched off.
+    off: Vec<String>,
     pub sandbox: Sandbox,
 }
 
@@ -77,6 +79,7 @@ pub fn load_texts<'t>(
         known: Vec::new(),
         generic: BTreeMap::new(),
         broken: Vec::new(),
+        off: Vec::new(),
         sandbox: Sandbox::new(),
     };
     let mut written = Vec::new();
@@ -125,6 +128,7 @@ impl LoadedRules {
         self.generic.insert(name.clone(), rules.len());
         // Those of broken series too: they may be named.
         let names: Vec<String> = list.known.iter().map(|series| format!("{name}_{series}")).collect();
+        self.off.extend(list.off.iter().map(|series| format!("{name}_{series}")));
         let is_free: Vec<bool> = names.iter().map(|rule| self.know(rule.clone(), path)).collect();
         let is_taken =
             |rule: &Rule| names.iter().zip(&is_free).any(|(name, free)| *name == rule.name && !free);
@@ -142,25 +146,29 @@ impl LoadedRules {
         true
     }
 
-    /// True if what a change is about did not load, or may be what did not.
-    fn is_about_broken(&self, change: &Override) -> bool {
+    /// True if what a change is about did not load, or may be what did not, or is of a series that is switched off.
+    fn has_no_effect(&self, change: &Override) -> bool {
         let is_of = |file: &String| {
             change.rule.strip_prefix(file).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
         };
         let is_there = self.rules.iter().any(|rule| rule.is_named(&change.rule));
-        let is_known = || self.known.contains(&change.rule) || self.generic.contains_key(&change.rule);
+        let is_known = || {
+            self.known.contains(&change.rule)
+                || self.off.contains(&change.rule)
+                || self.generic.contains_key(&change.rule)
+        };
         !is_there && (is_known() || self.broken.iter().any(is_of))
     }
 
     /// Merges the rules into a library. Rules that cannot be merged are left out and reported.
     pub fn into_library(mut self, overrides: &[Override]) -> anyhow::Result<(Library, Vec<RuleError>)> {
-        let is_about_broken = |change: &&Override| self.is_about_broken(change);
+        let has_no_effect = |change: &&Override| self.has_no_effect(change);
         let overrides: Vec<Override> =
-            overrides.iter().filter(|change| !is_about_broken(change)).cloned().collect();
+            overrides.iter().filter(|change| !has_no_effect(change)).cloned().collect();
         apply_overrides(&mut self.rules, &overrides)
             .map_err(|message| anyhow::anyhow!("--set: {message}"))?;
         loop {
-            let LoadedRules { rules, mut errors, known, generic, broken, sandbox } = self;
+            let LoadedRules { rules, mut errors, known, generic, broken, off, sandbox } = self;
             let plan_errors = match Plan::new(Schema::embedded(), &rules, &known) {
                 Ok(_) => Vec::new(),
                 Err(errors) => errors,
@@ -177,7 +185,7 @@ impl LoadedRules {
                     errors.push(error);
                 }
             }
-            self = LoadedRules { rules: kept, errors, known, generic, broken, sandbox };
+            self = LoadedRules { rules: kept, errors, known, generic, broken, off, sandbox };
         }
     }
 }
@@ -359,9 +367,31 @@ mod tests {
         };
         assert_eq!((max("much_bytes", "bob"), max("much_blocks", "bob")), (7, 6));
         assert_eq!((max("much_bytes", "alice"), max("much_blocks", "alice")), (1, 2));
+        // What a series says is no parameter to be set.
+        for given in ["much_bytes.effect_min=7", "much.unit=x", "much_bytes.step=1s", "much.per@alice=x"] {
+            let set = [parse_override(given).expect("right")];
+            let error = load(LIST, GENERIC, "").into_library(&set).err().expect(given).to_string();
+            assert!(error.contains("is given by the series") && error.contains("[[series]]"), "{error}");
+        }
         let wrong = [parse_override("much_byts.max=1").expect("right")];
         let error = load(LIST, GENERIC, "").into_library(&wrong).err().expect("no such rule").to_string();
         assert!(error.contains("much_bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_rule_knows_the_step_of_its_series_and_what_is_a_total_of_it() {
+        let list = "[[series]]\nname = \"a\"\nwhy = \"x\"\nanomaly = \"message\"\ntake = \"count\"\n\
+            [[series]]\nname = \"b\"\nwhy = \"x\"\nanomaly = \"message.size\"\nstep = \"1m\"\n";
+        let generic = "const RULE = #{ severity: \"info\", for_each: \"series\", every: \"5s\", windows: #{ x: \"series\" } };\n\
+            fn check(w, params) { if w.x != () { #{ summary: `${params.step}${params.per}` } } }\n";
+        let (library, errors) = load(list, generic, "").into_library(&[]).expect("no overrides");
+        assert_eq!(errors, []);
+        let text = |rule, name| match param(&library, rule, name, "") {
+            LiteralValue::Text(text) => text.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([text("much_a", "step"), text("much_a", "per")], ["10s", " in 10s"]);
+        assert_eq!([text("much_b", "step"), text("much_b", "per")], ["1m", ""]);
     }
 
     #[test]
@@ -455,6 +485,16 @@ mod tests {
             &["much_bytes", "much_blocks", "much_pings"],
             &[&["tocsin.toml:6", "twice"]],
         );
+        // So with other keys: without why and a quantity it can only be a change.
+        check(
+            "[[series]]\nname = \"byts\"\neffect_min = 5\nover = \"1h\"\n",
+            &["much_bytes", "much_blocks"],
+            &[&["tocsin.toml:1", "byts", "no such series to change, nearest: bytes"]],
+        );
+        // A parameter of what is switched off has no effect, and is no error.
+        let set = [parse_override("much_blocks.max=9").expect("right")];
+        let off = "[[series]]\nname = \"blocks\"\noff = true\n";
+        assert!(load(LIST, GENERIC, off).into_library(&set).is_ok());
         // What is off in the list can be switched on.
         let list = LIST.replace("name = \"blocks\"", "name = \"blocks\"\noff = true");
         assert_eq!(names(&load(&list, GENERIC, "")), ["much_bytes"]);

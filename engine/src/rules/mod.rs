@@ -411,6 +411,12 @@ pub fn apply_overrides(rules: &mut [Rule], overrides: &[Override]) -> Result<(),
     for change in ordered {
         let mut is_there = false;
         for rule in rules.iter_mut().filter(|rule| rule.is_named(&change.rule)) {
+            if rule.series.is_some() && series::GIVEN.contains(&change.param.as_str()) {
+                let Override { rule, param, .. } = change;
+                return Err(format!(
+                    "{rule}.{param} is given by the series, expected it in [[series]] of the configuration"
+                ));
+            }
             rule.params.set(change)?;
             is_there = true;
         }

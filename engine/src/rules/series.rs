@@ -1,8 +1,9 @@
 //! Series: numbers worth watching, listed as data, and the generic rules that watch each of them.
 //!
 //! A rule file with `for_each: "series"` becomes one ordinary rule for each series, named `<file>_<series>`: its windows
-//! that are the text `"series"` are the series' window, its `by` is the series' `by`, and its `params` have `series` (the
-//! name) and `unit` besides. What is wrong with a series is said of the series, and what is wrong with the file once.
+//! that are the text `"series"` are the series' window, its `by` is the series' `by`, and its `params` have besides:
+//! `series` (the name), `unit`, `effect_min`, `step` (as written, such as "10s"), and `per` (" in 10s" where values are
+//! totals of a step, else ""). What is wrong with a series is said of the series, and what is wrong with the file once.
 
 use rhai::Position;
 use tocsin_proto::schema::Schema;
@@ -13,11 +14,16 @@ use super::literal::{Complaint, Entry, Literal, LiteralValue};
 use super::{Rule, RuleError, rule_name};
 use crate::project::path::nearest_names;
 use crate::stored::checksum;
+use crate::windows::Aggregate;
 
 /// What a window says that stands for each series, and what `for_each` says.
 const SERIES: &str = "series";
-/// Parameters that each series gives.
-const GIVEN: [&str; 3] = [SERIES, "unit", "effect_min"];
+/// Parameters that each series gives. Nothing overrides them: they say what the series is.
+pub(super) const GIVEN: [&str; 5] = [SERIES, "unit", "effect_min", "step", "per"];
+/// The step of an anomaly window that does not say one.
+const STEP: &str = "10s";
+/// What a sample is a total of a step of.
+const TOTALS: [&str; 3] = ["count", "sum", "increase"];
 /// Keys of a series besides those of its window.
 const KEYS: [&str; 4] = ["name", "why", "off", "by"];
 /// Length of a name: rule and series together are a label.
@@ -59,6 +65,8 @@ pub struct SeriesList {
     pub series: Vec<Series>,
     /// Names of all series that are not switched off, also of those that something is wrong with.
     pub known: Vec<String>,
+    /// Names of those that are switched off.
+    pub off: Vec<String>,
     /// What is wrong.
     pub errors: Vec<RuleError>,
     /// Nobody wrote of any.
@@ -101,6 +109,12 @@ impl Written {
             off,
             entries: own.cloned().collect(),
         })
+    }
+
+    /// True if this cannot be meant as a series of its own: it says neither why nor of what.
+    fn is_change(&self) -> bool {
+        let is_own = |entry: &Entry| entry.name == "why" || is_quantity(&entry.name);
+        !self.entries.iter().any(is_own)
     }
 
     /// This series with the keys that a change gives anew. All of it stands where the change stands from now on.
@@ -200,7 +214,7 @@ impl SeriesList {
                     list.errors.push(twice(change, &all[known]));
                 }
                 Some(known) => all[known] = all[known].changed_by(change),
-                None if change.entries.is_empty() => {
+                None if change.is_change() => {
                     let nearest = nearest_names(all.iter().map(|known| known.name.clone()), &change.name);
                     let hint = super::hint(&nearest);
                     let complaint =
@@ -211,7 +225,10 @@ impl SeriesList {
             }
             changed.push(&change.name);
         }
-        for written in all.iter().filter(|written| written.off != Some(true)) {
+        let (off, on): (Vec<&Written>, Vec<&Written>) =
+            all.iter().partition(|written| written.off == Some(true));
+        list.off = off.into_iter().map(|written| written.name.clone()).collect();
+        for written in on {
             list.known.push(written.name.clone());
             match written.series(schema) {
                 Ok(series) => list.series.push(series),
@@ -238,12 +255,34 @@ fn twice(written: &Written, known: &Written) -> RuleError {
 }
 
 impl Series {
+    /// What its window says of a key.
+    fn said(&self, name: &str) -> Option<&LiteralValue> {
+        let entries = self.window.map("window").ok()?;
+        entries.iter().find(|entry| entry.name == name).map(|entry| &entry.literal.value)
+    }
+
     /// The least departure that matters, in the unit of the series; 0 if it does not say.
-    fn effect_min(&self, at: Position) -> Literal {
-        let said = self.window.map("window").ok().and_then(|entries| {
-            entries.iter().find(|entry| entry.name == "effect_min").map(|entry| entry.literal.value.clone())
-        });
-        Literal { value: said.unwrap_or(LiteralValue::Int(0)), position: at }
+    fn effect_min(&self) -> LiteralValue {
+        self.said("effect_min").cloned().unwrap_or(LiteralValue::Int(0))
+    }
+
+    /// The length of a step as it is written; empty if its window has no steps.
+    fn step(&self) -> &str {
+        match self.said("step") {
+            Some(LiteralValue::Text(step)) => step,
+            _ if self.said("anomaly").is_some() => STEP,
+            _ => "",
+        }
+    }
+
+    /// The time that a value is the total of, as ` in 10s`; empty if values are no totals.
+    fn per(&self) -> String {
+        match self.said("take") {
+            Some(LiteralValue::Text(take)) if TOTALS.contains(&take.as_str()) => {
+                format!(" in {}", self.step())
+            }
+            _ => String::new(),
+        }
     }
 }
 
@@ -349,7 +388,9 @@ impl RuleFile {
         let given = [
             entry(SERIES, text(&series.name)),
             entry("unit", text(&series.unit)),
-            entry("effect_min", series.effect_min(at)),
+            entry("effect_min", Literal { value: series.effect_min(), position: at }),
+            entry("step", text(series.step())),
+            entry("per", text(&series.per())),
         ];
         match entries.iter_mut().find(|entry| entry.name == "params") {
             Some(Entry { literal: Literal { value: LiteralValue::Map(params), .. }, .. }) => {
@@ -361,6 +402,11 @@ impl RuleFile {
         }
         Literal { value: LiteralValue::Map(entries), position: at }
     }
+}
+
+/// True for keys that say what a window is of.
+fn is_quantity(key: &str) -> bool {
+    key == "anomaly" || Aggregate::NAMES.contains(&key)
 }
 
 fn is_series(window: &Literal) -> bool {

@@ -190,3 +190,22 @@ fn the_node_comes_from_the_event_the_header_or_the_command_line() {
     assert_eq!(both.len(), 2);
     assert!(both.contains(&"\"hal\"".to_string()) && both.contains(&"\"len\"".to_string()));
 }
+
+#[test]
+fn a_configuration_is_tried_on_a_recording() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("tocsin.toml");
+    let whole = recording("incidents/ping_spam");
+    let replayed = |text: &str, more: &[&str]| {
+        fs::write(&config, text).expect("writable");
+        replay(&whole, &[&["--config", config.to_str().expect("UTF-8")], more].concat())
+    };
+    let set = "data = \"x\"\n[rules.set]\n\"ping_spam.pings_max\" = 1000000\n";
+    let plain = stdout(&replay(&whole, &[]));
+    assert!(plain.contains("ping_spam"), "{plain}");
+    assert!(!stdout(&replayed(set, &[])).contains("ping_spam"));
+    // The command line comes after it.
+    assert!(stdout(&replayed(set, &["--set", "ping_spam.pings_max=1"])).contains("ping_spam"));
+    let wrong = replayed("data = \"x\"\n[[series]]\nname = \"no_such\"\neffect_min = 1\n", &[]);
+    assert!(stderr(&wrong).contains("no such series to change"), "{}", stderr(&wrong));
+}

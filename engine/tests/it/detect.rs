@@ -226,9 +226,15 @@ fn options_choose_what_is_reported() {
     assert!(strongest(&["--detector", "point", "--direction", "up", "--effect-min", "50"]) >= REPORT);
     assert!(strongest(&["--detector", "point", "--direction", "down"]) < REPORT);
     assert!(strongest(&["--detector", "point", "--effect-min", "1000"]) < REPORT);
-    for wrong in
-        [["--detector", "no_such"], ["--season", "0s"], ["--effect-min", "-1"], ["--direction", "left"]]
-    {
+    for wrong in [
+        ["--detector", "no_such"],
+        ["--season", "59m"],
+        ["--season", "8d"],
+        ["--over", "10m"],
+        ["--over", "400d"],
+        ["--effect-min", "-1"],
+        ["--direction", "left"],
+    ] {
         assert_eq!(detect(&series, &wrong).status.code(), Some(2), "{wrong:?}");
     }
 }
@@ -260,6 +266,32 @@ fn rows_out_of_order_are_counted_and_not_judged() {
     let kept: Vec<&String> =
         lines.iter().enumerate().filter(|(n, _)| ![300, 401].contains(n)).map(|(_, l)| l).collect();
     assert!(kept.into_iter().eq(&without));
+}
+
+#[test]
+fn two_files_put_together_are_judged_both_and_told() {
+    let series = season(500, 300, &[]);
+    let output = detect(&csv(&[&series[..], &series[..]].concat()), &[]);
+    assert_eq!(output.status.code(), Some(3), "29 of 1000 are more than one in a hundred");
+    let errors = stderr(&output);
+    assert!(errors.contains("line 531: times went back") && errors.contains("29 out of order"), "{errors}");
+    let lines = rows(&output);
+    assert!(lines[528].ends_with(",0,,,") && !lines[999].ends_with(",0,,,"), "{}", lines[999]);
+}
+
+#[test]
+fn rows_in_descending_order_are_damage() {
+    let mut series = season(500, 300, &[]);
+    series.reverse();
+    assert_eq!(detect(&csv(&series), &[]).status.code(), Some(3));
+}
+
+#[test]
+fn a_stray_quote_costs_one_row() {
+    let text = csv(&season(500, 300, &[])).replacen(",1", ",\"1", 1);
+    let output = detect(&text, &[]);
+    assert_eq!((output.status.code(), rows(&output).len()), (Some(3), 500));
+    assert!(stderr(&output).contains("1 row that cannot be read"), "{}", stderr(&output));
 }
 
 #[test]

@@ -92,7 +92,8 @@ impl Picture {
         Ok(Picture { path: path.to_path_buf(), form, pieces: Vec::new(), piece_ms: 1 })
     }
 
-    /// Adds a row; rows come in order of time. `reported` is the tier of a report that begins with it.
+    /// Adds a row. `reported` is the tier of a report that begins with it. When time goes back, what was before is not
+    /// drawn.
     pub fn row(&mut self, at: Timestamp, value: f64, assessment: &Assessment, reported: Option<Tier>) {
         let row = Row { at, value, lower: assessment.lower, upper: assessment.upper };
         let piece = Piece {
@@ -103,6 +104,9 @@ impl Picture {
             highest: row,
             reported: reported.map(|tier| (tier, row)),
         };
+        if self.pieces.last().is_some_and(|last| last.last.at > at) {
+            self.pieces.clear();
+        }
         match self.pieces.last_mut() {
             Some(last) if last.number == piece.number => last.extend(&piece),
             _ => self.pieces.push(piece),

@@ -1,9 +1,10 @@
 //! Rows of a CSV file: which columns are meant, and what a row says.
 //!
-//! Rows are given as they come, and the columns are known from the header and the first row: nothing is read ahead.
+//! Rows are given as they come, and the columns are known from the header and the first row: nothing is read ahead. A row is
+//! one line, whatever quotes are in it: a stray one must not swallow the rest of the file.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -22,14 +23,23 @@ const SHOWN_CHARACTERS: usize = 40;
 /// So many columns are named in an error.
 const SHOWN_COLUMNS: usize = 30;
 
+/// A longer field is no time, value or name.
+const FIELD_MAX: usize = 4096;
+/// What some programs begin files with.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// What is kept of a line.
+const LINE_MAX: u64 = 1 << 20;
+
 /// The rows of one file.
 pub struct Rows {
     /// The file, for texts: its path, or `standard input`.
     pub name: String,
     /// Rows come from a pipe or a terminal, and somebody may wait for each answer.
     pub is_live: bool,
-    reader: csv::Reader<Box<dyn Read>>,
+    lines: Lines,
     record: ByteRecord,
+    /// What is wrong with all of the row.
+    wrong: Option<&'static str>,
     /// `record` is a row that was read to look for columns, and not given yet.
     is_pending: bool,
     columns: Columns,
@@ -59,30 +69,34 @@ impl Rows {
     /// Opens a file, or standard input for `-` or nothing, and reads its header.
     pub fn open(path: Option<&Path>, column: Option<&str>) -> anyhow::Result<Self> {
         let path = path.filter(|path| path.as_os_str() != "-");
-        let (name, is_live, source): (String, bool, Box<dyn Read>) = match path {
+        let (name, is_live, source): (String, bool, Box<dyn BufRead>) = match path {
             None => ("standard input".to_string(), true, Box::new(io::stdin().lock())),
             Some(path) => {
                 let file =
                     File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
                 let is_live = !file.metadata().is_ok_and(|file| file.is_file());
-                (path.display().to_string(), is_live, Box::new(file))
+                (path.display().to_string(), is_live, Box::new(BufReader::new(file)))
             }
         };
         Rows::new(name, is_live, source, column)
     }
 
-    fn new(name: String, is_live: bool, source: Box<dyn Read>, column: Option<&str>) -> anyhow::Result<Self> {
-        // Only if each row ends with a line feed, the last one too, the reader's count of them says which line it was.
-        let source: Box<dyn Read> = Box::new(source.chain(&b"\n"[..]));
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .terminator(csv::Terminator::Any(b'\n'))
-            .from_reader(source);
+    fn new(
+        name: String,
+        is_live: bool,
+        source: Box<dyn BufRead>,
+        column: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let mut lines = Lines { source, line: Vec::new(), number: 0 };
         let mut record = ByteRecord::new();
-        let is_there = read(&mut reader, &mut record).with_context(|| format!("{name}: cannot be read"))?;
+        let is_there = lines.next().with_context(|| format!("{name}: cannot be read"))?;
         if !is_there {
             bail!("{name}: there is nothing in it, expected rows of a time and a value");
+        }
+        if let Some(wrong) =
+            split(lines.line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&lines.line), &mut record)
+        {
+            bail!("{name}: the first line cannot be read: {wrong}");
         }
         if record.len() < 2 {
             let found = shown(&record[0]);
@@ -96,7 +110,7 @@ impl Rows {
             false => Columns::of_header(&record, column),
         };
         let columns = columns.with_context(|| name.clone())?;
-        Ok(Rows { name, is_live, reader, record, is_pending, columns })
+        Ok(Rows { name, is_live, lines, record, wrong: None, is_pending, columns })
     }
 
     /// Name of the column of values; none if there is no header or no row yet.
@@ -107,16 +121,19 @@ impl Rows {
     /// The next row; none at the end.
     pub fn next(&mut self) -> anyhow::Result<Option<Row<'_>>> {
         if !std::mem::take(&mut self.is_pending) {
-            let more = read(&mut self.reader, &mut self.record);
-            if !more.with_context(|| format!("{}: cannot be read", self.name))? {
+            if !self.lines.next().with_context(|| format!("{}: cannot be read", self.name))? {
                 return Ok(None);
             }
+            self.wrong = split(&self.lines.line, &mut self.record);
+        }
+        let line = self.lines.number;
+        if let Some(wrong) = self.wrong {
+            return Ok(Some(Row { line, time: b"", value: b"", sample: Err(wrong.to_string()) }));
         }
         let value = match self.columns.value {
             Some(value) => value,
             None => self.columns.choose(&self.record).with_context(|| self.name.clone())?,
         };
-        let line = self.reader.position().line() - 1;
         let (time, value) = (self.record.get(self.columns.time), self.record.get(value));
         let sample = sample(time, value);
         Ok(Some(Row { line, time: time.unwrap_or_default(), value: value.unwrap_or_default(), sample }))
@@ -170,21 +187,69 @@ impl Columns {
     }
 }
 
-/// Reads the next row that is no empty line, without the carriage return it may end with. False at the end.
-fn read(reader: &mut csv::Reader<Box<dyn Read>>, record: &mut ByteRecord) -> csv::Result<bool> {
-    while reader.read_byte_record(record)? {
-        let Some(last) = record.len().checked_sub(1) else { continue };
-        if let Some(field) = record[last].strip_suffix(b"\r") {
-            if last == 0 && field.is_empty() {
-                continue;
+/// Lines one by one.
+struct Lines {
+    source: Box<dyn BufRead>,
+    /// The latest without its end; of one that is too long the beginning.
+    line: Vec<u8>,
+    /// Its number, from 1.
+    number: u64,
+}
+
+impl Lines {
+    /// Reads the next line that is not empty. False at the end.
+    fn next(&mut self) -> io::Result<bool> {
+        loop {
+            self.line.clear();
+            if self.source.by_ref().take(LINE_MAX).read_until(b'\n', &mut self.line)? == 0 {
+                return Ok(false);
             }
-            let field = field.to_vec();
-            record.truncate(last);
-            record.push_field(&field);
+            self.number += 1;
+            match self.line.pop_if(|last| *last == b'\n') {
+                Some(_) => _ = self.line.pop_if(|last| *last == b'\r'),
+                None => _ = self.source.skip_until(b'\n')?,
+            }
+            if !self.line.is_empty() {
+                return Ok(true);
+            }
         }
-        return Ok(true);
     }
-    Ok(false)
+}
+
+/// Splits a line into its fields, without quotes around them. Returns what is wrong with it.
+fn split(line: &[u8], record: &mut ByteRecord) -> Option<&'static str> {
+    record.clear();
+    if line.len() as u64 >= LINE_MAX {
+        return Some("the line is longer than 1 MB");
+    }
+    let mut rest = Some(line);
+    let mut field = Vec::new();
+    while let Some(line) = rest {
+        field.clear();
+        let mut unquoted = line;
+        if let Some(mut quoted) = line.strip_prefix(b"\"") {
+            // Two quotes within are one that is meant.
+            loop {
+                let Some(end) = quoted.iter().position(|byte| *byte == b'"') else {
+                    return Some("a quoted field does not end in its line");
+                };
+                field.extend_from_slice(&quoted[..end]);
+                quoted = &quoted[end + 1..];
+                let Some(more) = quoted.strip_prefix(b"\"") else { break };
+                field.push(b'"');
+                quoted = more;
+            }
+            unquoted = quoted;
+        }
+        let end = unquoted.iter().position(|byte| *byte == b',');
+        field.extend_from_slice(&unquoted[..end.unwrap_or(unquoted.len())]);
+        rest = end.map(|end| &unquoted[end + 1..]);
+        if field.len() > FIELD_MAX {
+            return Some("a field is longer than 4 kB");
+        }
+        record.push_field(&field);
+    }
+    None
 }
 
 /// The first row is no header: it has a time and a number.
@@ -289,6 +354,24 @@ mod tests {
     fn lines_are_counted_with_either_ending_and_over_empty_ones() {
         assert_eq!(values("time,value\n1,2\n\n3,4\n5,6", None), [(2, 2.0), (4, 4.0), (5, 6.0)]);
         assert_eq!(values("time,value\r\n1,2\r\n\r\n3,4\r\n5,6", None), [(2, 2.0), (4, 4.0), (5, 6.0)]);
+    }
+
+    #[test]
+    fn a_stray_quote_costs_its_row_and_no_other() {
+        let text = "time,value,note\n1,2,\"so\n3,4,\"a, \"\"b\"\"\"\n5,\"6\",c\n7,\"8,d\n9,10,5\" disk\n";
+        let expected = [(2, f64::NAN), (3, 4.0), (4, 6.0), (5, f64::NAN), (6, 10.0)];
+        assert_eq!(format!("{:?}", values(text, None)), format!("{expected:?}"));
+        let mut record = ByteRecord::new();
+        assert_eq!(split(b"1,\"a, \"\"b\"\"\",", &mut record), None);
+        assert_eq!(record, ByteRecord::from(vec!["1", "a, \"b\"", ""]));
+        let long = [&b"1,"[..], &[b'2'; FIELD_MAX + 1]].concat();
+        assert_eq!(split(&long, &mut record), Some("a field is longer than 4 kB"));
+    }
+
+    #[test]
+    fn a_line_without_end_costs_one_row_and_no_memory() {
+        let text = format!("time,value\n1,{}\n3,4\n", "2".repeat(3 << 20));
+        assert_eq!(format!("{:?}", values(text.leak(), None)), format!("{:?}", [(2, f64::NAN), (3, 4.0)]));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! One series through a detector, whatever the step of its rows.
 //!
 //! What a row gets depends on the rows before it and on nothing else. The first rows show the step and get no score; the
-//! detector learns from them when the step is known. When rows come at another step for good, a new detector begins.
+//! detector learns from them when the step is known. When rows come at another step for good, a new detector begins; so it
+//! does when times have gone back and go forward from there, as where two files were put together.
 
 use std::collections::VecDeque;
 
@@ -21,6 +22,8 @@ pub struct Stream {
     latest: VecDeque<(Timestamp, f64)>,
     /// Rows in a row that came at another step.
     rows_of_change: usize,
+    /// Rows in a row that are out of order but ascend among themselves.
+    behind: Vec<(Timestamp, f64)>,
 }
 
 /// What became of a row.
@@ -30,6 +33,8 @@ pub enum Judged {
     Assessed(Assessment),
     /// So it is with this row too, and it is the first at another step, in milliseconds.
     Anew(Assessment, i64),
+    /// So it is with this row too, and it is the last of so many that go forward from an earlier time.
+    Back(Assessment),
     /// Its time is not after that of the row before: nothing is said of it, or learnt from it.
     OutOfOrder,
 }
@@ -44,6 +49,7 @@ impl Stream {
             pace: Pace::default(),
             latest: VecDeque::new(),
             rows_of_change: 0,
+            behind: Vec::new(),
         }
     }
 
@@ -56,8 +62,9 @@ impl Stream {
     pub fn push(&mut self, at: Timestamp, value: f64) -> Judged {
         let interval_ms = self.latest.back().map(|(before, _)| at.ms_since(*before));
         if interval_ms.is_some_and(|interval_ms| interval_ms <= 0) {
-            return Judged::OutOfOrder;
+            return self.push_behind(at, value);
         }
+        self.behind.clear();
         let is_gap = interval_ms.is_some_and(|interval_ms| self.pace.is_gap(interval_ms));
         if let Some(interval_ms) = interval_ms {
             self.pace.note(interval_ms);
@@ -82,6 +89,27 @@ impl Stream {
         match changed_to {
             Some(_) => Judged::Anew(assessment, self.settings.step_ms),
             None => Judged::Assessed(assessment),
+        }
+    }
+
+    /// Keeps a row that is out of order. When enough of them go forward, the series goes on from there: a new detector
+    /// learns from those before this one.
+    fn push_behind(&mut self, at: Timestamp, value: f64) -> Judged {
+        if self.behind.last().is_some_and(|(before, _)| at.ms_since(*before) <= 0) {
+            self.behind.clear();
+        }
+        if self.behind.len() + 1 < ROWS_OF_CHANGE {
+            self.behind.push((at, value));
+            return Judged::OutOfOrder;
+        }
+        let behind = std::mem::take(&mut self.behind);
+        *self = Stream::new(self.kind, self.settings);
+        for (at, value) in behind {
+            self.push(at, value);
+        }
+        match self.push(at, value) {
+            Judged::Assessed(assessment) | Judged::Anew(assessment, _) => Judged::Back(assessment),
+            other => other,
         }
     }
 
@@ -162,5 +190,22 @@ mod tests {
         assert_eq!(stream.push(Timestamp::from_unix_s(60), 1.0), Judged::OutOfOrder);
         assert_eq!(stream.push(Timestamp::from_unix_s(0), 1.0), Judged::OutOfOrder);
         assert!(matches!(stream.push(Timestamp::from_unix_s(61), 1.0), Judged::Assessed(_)));
+    }
+
+    #[test]
+    fn thirty_rows_that_go_forward_from_an_earlier_time_begin_anew() {
+        let mut stream = Stream::new(Kind::Default, Settings::default());
+        (1_000..2_000).for_each(|n| _ = stream.push(Timestamp::from_unix_s(n * 60), 1.0));
+        // Ones that go back and forth are no series.
+        for n in 0..100 {
+            assert_eq!(stream.push(Timestamp::from_unix_s(n % 20 * 60), 1.0), Judged::OutOfOrder);
+        }
+        assert!(matches!(stream.push(Timestamp::from_unix_s(2_000 * 60), 1.0), Judged::Assessed(_)));
+        for n in 0..29 {
+            assert_eq!(stream.push(Timestamp::from_unix_s(n * 300), 1.0), Judged::OutOfOrder);
+        }
+        assert!(matches!(stream.push(Timestamp::from_unix_s(29 * 300), 1.0), Judged::Back(_)));
+        assert_eq!(stream.step_ms(), Some(300_000));
+        assert!(matches!(stream.push(Timestamp::from_unix_s(30 * 300), 1.0), Judged::Assessed(_)));
     }
 }

@@ -12,6 +12,9 @@ use crate::program::output::grouped;
 /// So many reports are told one by one.
 const TOLD_MAX: usize = 10;
 
+/// More rows out of order than this, and than one in a hundred, are no accident.
+const OUT_OF_ORDER_MAX: u64 = 10;
+
 /// Counts, and the strongest reports.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -34,7 +37,7 @@ pub struct Tally {
 struct Report {
     tier: Tier,
     at: String,
-    value: f64,
+    /// Of its value too: it may be of several rows together.
     assessment: Assessment,
 }
 
@@ -47,13 +50,7 @@ impl Report {
 impl Tally {
     /// Notes a row that was judged. Rows in a row that are reported are one report; returns the tier of one that begins
     /// or becomes more serious with this row.
-    pub fn judged(
-        &mut self,
-        time: &[u8],
-        at: Timestamp,
-        value: f64,
-        assessment: &Assessment,
-    ) -> Option<Tier> {
+    pub fn judged(&mut self, time: &[u8], at: Timestamp, assessment: &Assessment) -> Option<Tier> {
         self.span = Some(match self.span.take() {
             None => (shown(time, at), at, time.to_vec()),
             Some((first, _, mut last)) => {
@@ -67,7 +64,7 @@ impl Tally {
             self.close();
             return None;
         }
-        let report = Report { tier: assessment.tier, at: shown(time, at), value, assessment: *assessment };
+        let report = Report { tier: assessment.tier, at: shown(time, at), assessment: *assessment };
         match &mut self.open {
             Some(open) if open.strength() >= report.strength() => None,
             Some(open) => {
@@ -80,6 +77,13 @@ impl Tally {
                 Some(assessment.tier)
             }
         }
+    }
+
+    /// True if the results cover only a part of what should be there.
+    pub fn is_damaged(&self) -> bool {
+        let is_disordered =
+            self.out_of_order > OUT_OF_ORDER_MAX && self.out_of_order.saturating_mul(100) > self.rows;
+        self.unreadable > 0 || is_disordered
     }
 
     fn close(&mut self) {
@@ -164,13 +168,13 @@ fn name(tier: Tier) -> &'static str {
 }
 
 fn line(report: &Report) -> String {
-    let Assessment { expected, lower, upper, .. } = report.assessment;
+    let Assessment { value, expected, lower, upper, .. } = report.assessment;
     // Five digits are enough for people.
     let short = |number: f64| match format!("{number:.4e}").parse::<f64>() {
         Ok(short) => rounded(short),
         Err(_) => String::new(),
     };
-    let mut text = format!("{:<8}{}  {}", name(report.tier), report.at, short(report.value));
+    let mut text = format!("{:<8}{}  {}", name(report.tier), report.at, short(value));
     if expected.is_finite() {
         let _ = write!(text, ", expected {}", short(expected));
     }
@@ -196,8 +200,8 @@ pub fn span(ms: i64) -> String {
 mod tests {
     use super::*;
 
-    fn assessment(tier: Tier, score: f64) -> Assessment {
-        Assessment { tier, score, warm: true, ..Assessment::unknown(0.0) }
+    fn assessment(tier: Tier, score: f64, value: f64) -> Assessment {
+        Assessment { tier, score, warm: true, ..Assessment::unknown(value) }
     }
 
     #[test]
@@ -210,8 +214,7 @@ mod tests {
             told.push(tally.judged(
                 format!("t{number}").as_bytes(),
                 Timestamp::MIN,
-                number as f64,
-                &assessment(tier, score),
+                &assessment(tier, score, number as f64),
             ));
         }
         assert_eq!(told, [Some(Tier::Note), Some(Tier::Warning), None, None, Some(Tier::Note)]);
@@ -228,10 +231,9 @@ mod tests {
             tally.judged(
                 b"t",
                 Timestamp::MIN,
-                f64::from(number),
-                &assessment(Tier::Note, 0.99 + f64::from(number) / 1e4),
+                &assessment(Tier::Note, 0.99 + f64::from(number) / 1e4, f64::from(number)),
             );
-            tally.judged(b"t", Timestamp::MIN, 0.0, &assessment(Tier::Usual, 0.0));
+            tally.judged(b"t", Timestamp::MIN, &assessment(Tier::Usual, 0.0, 0.0));
         }
         let summary = tally.summary("x", None);
         assert!(summary.contains("30 notes") && summary.contains("and 20 weaker ones"), "{summary}");
