@@ -75,7 +75,8 @@ impl Method for Default {
         fine.sum += value;
         fine.count += 1;
         let of_point = fine.point.push(at, value);
-        if self.of_roll_up.tier > of_point.tier { self.of_roll_up } else { of_point }
+        // A pattern channel that knows but one day reports what the second brings; of many series that is too much.
+        if self.of_roll_up.warm && self.of_roll_up.tier > of_point.tier { self.of_roll_up } else { of_point }
     }
 
     /// The pattern channel sees from the time between roll-ups what is missing.
