@@ -27,7 +27,7 @@ pub const AWAKE_STEPS: u32 = 60;
 /// A state is taken to last for so long after it was read: twice the time between polls of slow extractors.
 const HELD_MS: i64 = 60_000;
 /// After a restart nothing is judged for so long: a node reconnects within some minutes.
-const MASK_MS_MIN: i64 = 600_000;
+const MASK_MS_MIN: i64 = 3_600_000;
 /// After a restart a series that does not come back is judged again after this time (facts on restarts: at most 24 h).
 const MASK_MS_MAX: i64 = 86_400_000;
 /// So many steps in a row within the band show that a series has come back.
