@@ -105,7 +105,10 @@ impl Take {
 
     /// True if it is a whole number where the values are.
     pub fn keeps_integers(self) -> bool {
-        !matches!(self, Take::Mean | Take::Median | Take::MedianAge | Take::Increase | Take::Rate | Take::TopShare)
+        !matches!(
+            self,
+            Take::Mean | Take::Median | Take::MedianAge | Take::Increase | Take::Rate | Take::TopShare
+        )
     }
 
     /// What shows of a step without samples that there were none, for events of this extractor.
