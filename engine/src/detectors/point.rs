@@ -210,6 +210,11 @@ impl Point {
         self.unjudged = UNJUDGED;
     }
 
+    /// Samples of the departure under way; 0 if there is none.
+    pub fn departing(&self) -> u32 {
+        self.departure.map_or(0, |departure| departure.samples)
+    }
+
     fn accepted_after(&self) -> u32 {
         let samples = (ACCEPTED_AFTER_MS / self.settings.step_ms.max(1)) as u32;
         samples.max(ACCEPTED_AFTER_SAMPLES)
@@ -298,8 +303,10 @@ impl Point {
                 }
             }
             _ => {
+                // Of two that are as far, the first is part of it.
+                let samples = if pair >= PAIR_FROM { 2 } else { 1 };
                 self.departure =
-                    is_reported.then_some(Departure { is_rise, samples: 1, rarity, farthest: value });
+                    is_reported.then_some(Departure { is_rise, samples, rarity, farthest: value });
                 self.learn_score(Some(view));
                 if !is_reported {
                     rarity = rarity.min(NOTE - 0.01);

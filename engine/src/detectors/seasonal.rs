@@ -85,8 +85,16 @@ pub struct Seasonal {
 
 impl Raw for Seasonal {
     fn judge(&mut self, at: Timestamp, value: f64) -> Option<Opinion> {
-        let Residual { expected, margin, smoothed, .. } = self.push(at, value)?;
-        Some(Opinion { score: smoothed.abs(), expected, lower: expected - margin, upper: expected + margin })
+        let Residual { expected, margin, smoothed, scale } = self.push(at, value)?;
+        // A level a little off for long is judged: its direction counts, and its effect or that of the sample.
+        let departure = smoothed.signum() * (smoothed * scale).abs().max((value - expected).abs());
+        Some(Opinion {
+            score: smoothed.abs(),
+            departure,
+            expected,
+            lower: expected - margin,
+            upper: expected + margin,
+        })
     }
 }
 
