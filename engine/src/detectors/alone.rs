@@ -77,12 +77,12 @@ mod tests {
     #[test]
     fn direction_and_least_effect_are_respected() {
         for (direction, effect_min, shift, is_reported) in [
-            (Direction::Both, 0.0, -60.0, true),
-            (Direction::Down, 40.0, -60.0, true),
-            (Direction::Up, 40.0, 60.0, true),
-            (Direction::Up, 0.0, -60.0, false),
-            (Direction::Down, 0.0, 60.0, false),
-            (Direction::Both, 150.0, -60.0, false),
+            (Direction::Both, 0.0, -80.0, true),
+            (Direction::Down, 40.0, -80.0, true),
+            (Direction::Up, 20.0, 80.0, true),
+            (Direction::Up, 0.0, -80.0, false),
+            (Direction::Down, 0.0, 80.0, false),
+            (Direction::Both, 150.0, -80.0, false),
         ] {
             for kind in [Kind::Seasonal, Kind::Novelty, Kind::Range] {
                 let settings = Settings { direction, effect_min, ..Settings::default() };

@@ -145,7 +145,9 @@ mod tests {
         let mut reports = 0;
         for (i, said) in said[1..].iter().enumerate() {
             let expected = pattern.push(at(i), value(i));
-            assert_eq!(said.tier, expected.tier, "{i}");
+            assert!((said.score - expected.score).abs() < 1e-9, "{i}");
+            // Of what the point channel told as well only a higher tier is told.
+            assert!(said.tier == expected.tier || i > 4000 && said.tier == Tier::Usual, "{i}");
             assert!((said.value - expected.value).abs() < 1e-9, "{i}");
             reports += usize::from(expected.tier > Tier::Usual);
         }
@@ -198,15 +200,15 @@ mod tests {
         let settings = Settings { step_ms: STEP, ..Settings::default() };
         let mut default = Default::new(&settings);
         let mut tiers = Vec::new();
-        for n in 0..4002 * FULL {
+        for n in 0..4000 * FULL {
             let (i, k) = (n / FULL, n % FULL);
-            // So little that the point channel says nothing of it.
-            let value = daily(i) + noise(n) + if i == 4000 { 5.5 } else { 0.0 };
-            let tier = default.push(at(i).plus_ms(k as i64 * STEP), value).tier;
-            if i == 4001 {
-                tiers.push(tier);
-            }
+            // A slow rise to what never was: the point channel follows it.
+            let value = daily(i) + noise(n) + 0.1 * i.saturating_sub(3600) as f64;
+            tiers.push(default.push(at(i).plus_ms(k as i64 * STEP), value).tier);
         }
-        assert!(tiers.iter().all(|tier| *tier > Tier::Usual), "{tiers:?}");
+        let tiers = &tiers[3600 * FULL..];
+        let whole = |tiers: &&[Tier]| tiers.iter().all(|tier| *tier > Tier::Usual);
+        assert!(tiers.chunks(FULL).any(|tiers| whole(&tiers)), "no report for a whole roll-up");
+        assert!(tiers.chunks(FULL).all(|tiers| whole(&tiers) || tiers[0] == Tier::Usual));
     }
 }
