@@ -153,8 +153,10 @@ impl Seasonal {
         let off = value - expected;
         let residual = if off == 0.0 { 0.0 } else { (off / scale).clamp(-1e9, 1e9) };
         self.smoothed += SMOOTHING * (residual.clamp(-RESIDUAL_MAX, RESIDUAL_MAX) - self.smoothed);
-        let margin = self.residuals.score_at(MARGIN_RARITY).map_or(f64::NAN, |residuals| scale * residuals);
-        self.residuals.learn(residual.abs());
+        // One wild sample is neither in the band nor makes it wider: it goes into no score.
+        let reach = self.residuals.score_at(MARGIN_RARITY);
+        let margin = reach.map_or(f64::NAN, |residuals| scale * residuals.min(RESIDUAL_MAX));
+        self.residuals.learn(residual.abs().min(RESIDUAL_MAX));
         self.deviations = (self.deviations + 1).min(100);
         let rate = (1.0 / f64::from(self.deviations)).max(SCALE_RATE);
         let limit = RESIDUAL_MAX * (deviation + SCALE_SHARE * self.deviation);
