@@ -246,7 +246,7 @@ impl Rhythm {
         let Some(last) = self.last.replace(at) else { return false };
         let interval_ms = at.ms_since(last).max(0) as f64;
         let is_gap = self.count >= 4 && interval_ms > GAP * self.interval_ms;
-        self.count = (self.count + 1).min(50);
+        self.count = self.count.saturating_add(1).min(50);
         // One long night must not make short gaps look usual.
         let interval_ms = if self.count > 4 { interval_ms.min(10.0 * self.interval_ms) } else { interval_ms };
         self.interval_ms += (interval_ms - self.interval_ms) / f64::from(self.count);

@@ -57,7 +57,7 @@ impl Range {
     pub fn push(&mut self, at: Timestamp, value: f64) -> Option<Place> {
         self.turn(at);
         let place = (self.seen == WARMUP_SAMPLES).then(|| self.place(value));
-        self.seen = (self.seen + 1).min(WARMUP_SAMPLES);
+        self.seen = self.seen.saturating_add(1).min(WARMUP_SAMPLES);
         if let Some((low, high)) = self.parts.last_mut() {
             (*low, *high) = (low.min(value), high.max(value));
         }

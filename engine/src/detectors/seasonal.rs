@@ -157,7 +157,7 @@ impl Seasonal {
         let reach = self.residuals.score_at(MARGIN_RARITY);
         let margin = reach.map_or(f64::NAN, |residuals| scale * residuals.min(RESIDUAL_MAX));
         self.residuals.learn(residual.abs().min(RESIDUAL_MAX));
-        self.deviations = (self.deviations + 1).min(100);
+        self.deviations = self.deviations.saturating_add(1).min(100);
         let rate = (1.0 / f64::from(self.deviations)).max(SCALE_RATE);
         let limit = RESIDUAL_MAX * (deviation + SCALE_SHARE * self.deviation);
         // The first ten say how far samples are off.
@@ -186,7 +186,7 @@ impl Slot {
     const VISITS_MAX: u8 = 100;
 
     fn learn(&mut self, value: f64, of_all: f64) {
-        self.visits = (self.visits + 1).min(Self::VISITS_MAX);
+        self.visits = self.visits.saturating_add(1).min(Self::VISITS_MAX);
         if self.visits == 1 {
             self.mean = value;
             return;
@@ -242,7 +242,7 @@ impl Week {
             self.since = self.since.min(hour);
         }
         self.sum += left.clamp(-limit, limit);
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
     }
 
     /// Learns from the hour that is over.
