@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::Calibration;
 use super::gate::{self, Gate};
-use super::{Assessment, Method};
+use super::rarity::matters;
+use super::{Assessment, Method, Settings};
 use crate::time::Timestamp;
 
 /// What a method says of a sample before calibration.
@@ -12,6 +13,8 @@ use crate::time::Timestamp;
 pub struct Opinion {
     /// At least 0; higher is stranger. In any unit.
     pub score: f64,
+    /// How far off it is, in the unit of the series: positive is above.
+    pub departure: f64,
     /// What was expected; NaN if the method expects nothing.
     pub expected: f64,
     /// Lower end of what is usual; NaN if unknown.
@@ -27,8 +30,9 @@ pub trait Raw {
 }
 
 /// State of such a method with its calibration.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Alone<R> {
+    settings: Settings,
     raw: R,
     calibration: Calibration,
     gate: Gate,
@@ -36,8 +40,8 @@ pub struct Alone<R> {
 
 impl<R> Alone<R> {
     /// One that has seen nothing.
-    pub fn new(raw: R) -> Self {
-        Alone { raw, calibration: Calibration::default(), gate: Gate::default() }
+    pub fn new(settings: &Settings, raw: R) -> Self {
+        Alone { settings: *settings, raw, calibration: Calibration::default(), gate: Gate::default() }
     }
 }
 
@@ -46,7 +50,9 @@ impl<R: Raw> Method for Alone<R> {
         let Some(opinion) = self.raw.judge(at, value) else { return Assessment::unknown(value) };
         let rarity = self.calibration.rarity(opinion.score);
         self.calibration.learn(opinion.score);
-        let tier = self.gate.pass(rarity.unwrap_or(0.0));
+        // What may not be reported must not begin a cool-down.
+        let may = matters(&self.settings, opinion.departure);
+        let tier = self.gate.pass(rarity.filter(|_| may).unwrap_or(0.0));
         Assessment {
             value,
             score: gate::score(rarity.unwrap_or(0.0)),
@@ -60,4 +66,32 @@ impl<R: Raw> Method for Alone<R> {
 
     /// Nothing: these methods see from the time between samples what is missing.
     fn skip(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detectors::samples::{at, daily, noise};
+    use crate::detectors::{Detector, Direction, Kind, Tier};
+
+    #[test]
+    fn direction_and_least_effect_are_respected() {
+        for (direction, effect_min, shift, is_reported) in [
+            (Direction::Both, 0.0, -80.0, true),
+            (Direction::Down, 40.0, -80.0, true),
+            (Direction::Up, 20.0, 80.0, true),
+            (Direction::Up, 0.0, -80.0, false),
+            (Direction::Down, 0.0, 80.0, false),
+            (Direction::Both, 150.0, -80.0, false),
+        ] {
+            for kind in [Kind::Seasonal, Kind::Novelty, Kind::Range] {
+                let settings = Settings { direction, effect_min, ..Settings::default() };
+                let mut detector = Detector::new(kind, &settings);
+                (0..4000).for_each(|i| drop(detector.push(at(i), daily(i) + noise(i))));
+                let mut tiers = (4000..4060).map(|i| detector.push(at(i), daily(i) + noise(i) + shift).tier);
+                let was_reported = tiers.any(|tier| tier > Tier::Usual);
+                assert_eq!(was_reported, is_reported, "{kind:?} {direction:?} {effect_min} {shift}");
+            }
+        }
+    }
 }

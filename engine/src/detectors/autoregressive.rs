@@ -94,7 +94,7 @@ impl Prediction {
         self.mean += RATE_OF_MEAN.max(1.0 / f64::from(self.samples)) * (learnt - self.mean);
         self.lags.rotate_right(1);
         self.lags[0] = learnt;
-        self.known = (self.known + 1).min(ORDER as u8);
+        self.known = self.known.saturating_add(1).min(ORDER as u8);
     }
 
     /// One step of the recursion.

@@ -118,7 +118,7 @@ impl Calibration {
 
     /// Remembers a score.
     pub fn learn(&mut self, score: f64) {
-        self.seen = (self.seen + 1).min(WARMUP_SCORES);
+        self.seen = self.seen.saturating_add(1).min(WARMUP_SCORES);
         self.fresh.push(score as f32);
         // The tail must be known when the first score is judged.
         if self.fresh.len() == FRESH_MAX || self.groups.is_empty() && self.is_warm() {

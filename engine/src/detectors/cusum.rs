@@ -144,7 +144,7 @@ impl Method for Cusum {
             (self.number, self.sum, self.count) = (number, 0.0, 0);
         }
         self.sum += value;
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         self.newest
     }
 

@@ -4,23 +4,26 @@
 //! channel gets them as they are. Where samples come every five minutes or more rarely they are roll-ups already, and
 //! the pattern channel alone judges them: a self-calibrated pattern and an uncalibrated size of effect want opposite
 //! things of the same samples (measured: union of both on NAB 71, pattern alone 74).
+//!
+//! One thing is told once. A departure of one or two samples that the point channel reported is no part of the mean: it
+//! says nothing of the level. What lasts longer is, and the pattern channel sees it; of a roll-up in which the point
+//! channel reported something it tells only what is of a higher tier.
 
 use serde::{Deserialize, Serialize};
 
 use super::pattern::Pattern;
 use super::point::Point;
+use super::roll_up::{self, RollUp, Rolled};
 use super::{Assessment, Method, Settings, Tier};
 use crate::time::Timestamp;
 
-/// Length of a roll-up in milliseconds.
-pub const ROLL_UP_MS: i64 = 300_000;
+/// A departure of no more samples than this is left out of the mean.
+const SPIKE_MAX: u32 = 2;
 
 /// State of both channels.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Default {
-    pattern: Pattern,
-    /// What the pattern channel said of the newest roll-up.
-    of_roll_up: Assessment,
+    pattern: Rolled<Pattern>,
     fine: Option<Fine>,
 }
 
@@ -28,55 +31,75 @@ pub struct Default {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Fine {
     point: Point,
-    /// The roll-up under way: its number, sum and number of samples.
-    number: i64,
+    /// The highest tier the point channel told in the roll-up under way.
+    told: Tier,
+    spike: Spike,
+}
+
+/// The departure that the point channel reports, as far as it is in the roll-up under way and short.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+struct Spike {
     sum: f64,
     count: u32,
-    /// Samples a roll-up has if none is missing.
-    full: u32,
+    /// The sample before, if it is in this roll-up.
+    before: Option<f64>,
+}
+
+impl Spike {
+    /// Sees a sample and how many samples the departure has that it belongs to; leaves one that is over out of the mean.
+    fn push(&mut self, roll_up: &mut RollUp, value: f64, departing: u32) {
+        match departing {
+            0 => self.leave_out(roll_up),
+            1..=SPIKE_MAX => {
+                // The first of a pair is reported with the second only.
+                if let (2, 0, Some(before)) = (departing, self.count, self.before) {
+                    (self.sum, self.count) = (before, 1);
+                }
+                (self.sum, self.count) = (self.sum + value, self.count.saturating_add(1));
+            }
+            _ => (self.sum, self.count) = (0.0, 0),
+        }
+        self.before = Some(value);
+    }
+
+    fn leave_out(&mut self, roll_up: &mut RollUp) {
+        roll_up.leave_out(self.sum, self.count);
+        *self = Spike::default();
+    }
 }
 
 impl Default {
     /// One that has seen nothing.
     pub fn new(settings: &Settings) -> Self {
-        let is_fine = settings.step_ms < ROLL_UP_MS;
-        Default {
-            pattern: Pattern::new(&Settings { step_ms: settings.step_ms.max(ROLL_UP_MS), ..*settings }),
-            of_roll_up: Assessment::unknown(f64::NAN),
-            fine: is_fine.then(|| Fine {
-                point: Point::new(settings),
-                number: i64::MIN,
-                sum: 0.0,
-                count: 0,
-                full: (ROLL_UP_MS / settings.step_ms.max(1)) as u32,
-            }),
-        }
+        let pattern = Rolled::new(settings, Pattern::new(&roll_up::settings(settings)));
+        let fine = pattern.roll_up.is_fine().then(|| Fine {
+            point: Point::new(settings),
+            told: Tier::Usual,
+            spike: Spike::default(),
+        });
+        Default { pattern, fine }
     }
 }
 
 impl Method for Default {
     fn push(&mut self, at: Timestamp, value: f64) -> Assessment {
-        let Some(fine) = &mut self.fine else { return self.pattern.push(at, value) };
-        let number = at.unix_ms().div_euclid(ROLL_UP_MS);
-        if number != fine.number {
-            // Half a roll-up is as good as a whole one; less is too noisy to compare.
-            if fine.count > 0 && 2 * fine.count >= fine.full {
-                let began_at = Timestamp::from_unix_ms(fine.number * ROLL_UP_MS);
-                self.of_roll_up = self.pattern.push(began_at, fine.sum / f64::from(fine.count));
-            } else {
-                self.of_roll_up.tier = Tier::Usual;
+        let Default { pattern, fine } = self;
+        let Some(fine) = fine else { return pattern.push(at, value) };
+        if pattern.roll_up.is_next(at) {
+            fine.spike.leave_out(&mut pattern.roll_up);
+            let newest = pattern.close(at);
+            if newest.tier <= fine.told {
+                pattern.newest.tier = Tier::Usual;
             }
-            if number > fine.number.saturating_add(1) {
-                // What was before a gap is no news after it.
-                self.of_roll_up.tier = Tier::Usual;
-            }
-            (fine.number, fine.sum, fine.count) = (number, 0.0, 0);
+            fine.told = Tier::Usual;
         }
-        fine.sum += value;
-        fine.count += 1;
+        pattern.roll_up.take(value);
         let of_point = fine.point.push(at, value);
+        let departing = if of_point.tier > Tier::Usual { fine.point.departing() } else { 0 };
+        fine.spike.push(&mut pattern.roll_up, value, departing);
+        fine.told = fine.told.max(of_point.tier);
         // A pattern channel that knows but one day reports what the second brings; of many series that is too much.
-        if self.of_roll_up.warm && self.of_roll_up.tier > of_point.tier { self.of_roll_up } else { of_point }
+        if pattern.newest.warm && pattern.newest.tier > of_point.tier { pattern.newest } else { of_point }
     }
 
     /// The pattern channel sees from the time between roll-ups what is missing.
@@ -110,7 +133,7 @@ mod tests {
                 let jitter = if k % 2 == 0 { 1.0 } else { -1.0 };
                 default.push(at(i).plus_ms(k as i64 * STEP), value(i) + jitter);
             }
-            said.push(default.of_roll_up);
+            said.push(default.pattern.newest);
         }
         said
     }
@@ -123,7 +146,9 @@ mod tests {
         let mut reports = 0;
         for (i, said) in said[1..].iter().enumerate() {
             let expected = pattern.push(at(i), value(i));
-            assert_eq!(said.tier, expected.tier, "{i}");
+            assert!((said.score - expected.score).abs() < 1e-9, "{i}");
+            // Of what the point channel told as well only a higher tier is told.
+            assert!(said.tier == expected.tier || i > 4000 && said.tier == Tier::Usual, "{i}");
             assert!((said.value - expected.value).abs() < 1e-9, "{i}");
             reports += usize::from(expected.tier > Tier::Usual);
         }
@@ -136,19 +161,55 @@ mod tests {
         assert!(rolled_up(400, daily, third).iter().all(|said| said.value.is_nan()));
     }
 
+    /// What is said of four weeks with something on top from a row on: the tiers from there on, ten seconds each.
+    fn tiers_of(what: impl Fn(usize) -> f64, rows: usize) -> Vec<Assessment> {
+        let mut default = Default::new(&Settings { step_ms: STEP, ..Settings::default() });
+        let from = 4000 * FULL + 7;
+        (0..from + rows)
+            .map(|n| {
+                let top = n.checked_sub(from).map_or(0.0, &what);
+                default.push(at(0).plus_ms(n as i64 * STEP), 20.0 + noise(n) + top)
+            })
+            .skip(from)
+            .collect()
+    }
+
+    #[test]
+    fn what_the_point_channel_reported_is_not_told_again_for_its_mean() {
+        let told = tiers_of(|n| if n == 0 { 1e6 } else { 0.0 }, 90);
+        assert!(told[0].tier > Tier::Usual, "{:?}", told[0]);
+        assert!(told[1..].iter().all(|one| one.tier == Tier::Usual), "{told:?}");
+        // Across the border of two roll-ups, and the weaker sample first.
+        let told = tiers_of(|n| if (22..24).contains(&n) { 4000.0 } else { 0.0 }, 90);
+        assert!(told.iter().enumerate().all(|(n, one)| (22..24).contains(&n) == (one.tier > Tier::Usual)));
+    }
+
+    #[test]
+    fn what_lasts_is_part_of_the_mean() {
+        let mut default = Default::new(&Settings { step_ms: STEP, ..Settings::default() });
+        let from = 4000 * FULL;
+        for n in 0..=from + FULL {
+            let top = if (from..from + 10).contains(&n) { 300.0 } else { 0.0 };
+            default.push(at(0).plus_ms(n as i64 * STEP), 20.0 + noise(n) + top);
+        }
+        assert!((default.pattern.newest.value - 120.0).abs() < 2.0, "{:?}", default.pattern.newest);
+        assert!(default.pattern.newest.score > 0.9, "{:?}", default.pattern.newest);
+    }
+
     #[test]
     fn a_report_lasts_until_the_next_roll_up() {
         let settings = Settings { step_ms: STEP, ..Settings::default() };
         let mut default = Default::new(&settings);
         let mut tiers = Vec::new();
-        for n in 0..4002 * FULL {
+        for n in 0..4000 * FULL {
             let (i, k) = (n / FULL, n % FULL);
-            let value = daily(i) + noise(i) + if i == 4000 { 1000.0 } else { 0.0 };
-            let tier = default.push(at(i).plus_ms(k as i64 * STEP), value).tier;
-            if i == 4001 {
-                tiers.push(tier);
-            }
+            // A slow rise to what never was: the point channel follows it.
+            let value = daily(i) + noise(n) + 0.1 * i.saturating_sub(3600) as f64;
+            tiers.push(default.push(at(i).plus_ms(k as i64 * STEP), value).tier);
         }
-        assert!(tiers.iter().all(|tier| *tier > Tier::Usual), "{tiers:?}");
+        let tiers = &tiers[3600 * FULL..];
+        let whole = |tiers: &&[Tier]| tiers.iter().all(|tier| *tier > Tier::Usual);
+        assert!(tiers.chunks(FULL).any(|tiers| whole(&tiers)), "no report for a whole roll-up");
+        assert!(tiers.chunks(FULL).all(|tiers| whole(&tiers) || tiers[0] == Tier::Usual));
     }
 }

@@ -15,6 +15,7 @@
 //! | [`slots`], [`scale`], [`cold`], [`season`] | parts of methods: a value for each time of the season, how far is usual, series that began just now, the season's length (`augurs`) |
 //! | [`calibration`], [`rarity`], [`gate`] | from how far off to how rare, by the series' own history; told once |
 //! | [`pattern`], [`point`], [`default`], [`alone`] | the channels, both together, and one method alone as a detector |
+//! | [`roll_up`] | means of five minutes: what pattern, seasonal and novelty judge if samples come more often |
 //! | [`fleet`] | one node among its siblings (`augurs`) |
 //!
 //! What measurably does not help is not here, however well known: change points by BOCPD, peaks over threshold alone, random
@@ -38,6 +39,7 @@ pub mod pattern;
 pub mod point;
 pub mod range;
 pub mod rarity;
+pub mod roll_up;
 #[cfg(test)]
 mod samples;
 pub mod scale;
@@ -46,6 +48,9 @@ pub mod seasonal;
 pub mod slots;
 
 use serde::{Deserialize, Serialize};
+
+use alone::Alone;
+use roll_up::Rolled;
 
 use crate::time::Timestamp;
 
@@ -172,7 +177,7 @@ pub enum Kind {
     FlatLine,
     /// Departure of the level from the time of the season.
     Seasonal,
-    /// Values never seen.
+    /// Values never seen, of samples as they come.
     Range,
     /// Shapes never seen.
     Novelty,
@@ -201,7 +206,7 @@ pub enum Detector {
     /// [`Kind::Default`].
     Default(Box<default::Default>),
     /// [`Kind::Pattern`].
-    Pattern(Box<pattern::Pattern>),
+    Pattern(Box<Rolled<pattern::Pattern>>),
     /// [`Kind::Point`].
     Point(Box<point::Point>),
     /// [`Kind::Level`].
@@ -215,19 +220,22 @@ pub enum Detector {
     /// [`Kind::FlatLine`].
     FlatLine(Box<flat_line::FlatLine>),
     /// [`Kind::Seasonal`].
-    Seasonal(Box<alone::Alone<seasonal::Seasonal>>),
+    Seasonal(Box<Rolled<Alone<seasonal::Seasonal>>>),
     /// [`Kind::Range`].
     Range(Box<range::Alone>),
     /// [`Kind::Novelty`].
-    Novelty(Box<alone::Alone<novelty::Novelty>>),
+    Novelty(Box<Rolled<Alone<novelty::Novelty>>>),
 }
 
 impl Detector {
     /// One that has seen nothing.
     pub fn new(kind: Kind, settings: &Settings) -> Self {
+        let of_roll_ups = roll_up::settings(settings);
         match kind {
             Kind::Default => Detector::Default(Box::new(default::Default::new(settings))),
-            Kind::Pattern => Detector::Pattern(Box::new(pattern::Pattern::new(settings))),
+            Kind::Pattern => {
+                Detector::Pattern(Box::new(Rolled::new(settings, pattern::Pattern::new(&of_roll_ups))))
+            }
             Kind::Point => Detector::Point(Box::new(point::Point::new(settings))),
             Kind::Level => Detector::Level(Box::new(level::Level::new(settings))),
             Kind::Autoregressive => {
@@ -237,10 +245,14 @@ impl Detector {
             Kind::Cusum => Detector::Cusum(Box::new(cusum::Cusum::new(settings))),
             Kind::FlatLine => Detector::FlatLine(Box::new(flat_line::FlatLine::new(settings))),
             Kind::Seasonal => {
-                Detector::Seasonal(Box::new(alone::Alone::new(seasonal::Seasonal::new(settings))))
+                let seasonal = seasonal::Seasonal::new(&of_roll_ups);
+                Detector::Seasonal(Box::new(Rolled::new(settings, Alone::new(settings, seasonal))))
             }
             Kind::Range => Detector::Range(Box::new(range::Alone::new(settings))),
-            Kind::Novelty => Detector::Novelty(Box::default()),
+            Kind::Novelty => {
+                let novelty = Alone::new(settings, novelty::Novelty::default());
+                Detector::Novelty(Box::new(Rolled::new(settings, novelty)))
+            }
         }
     }
 

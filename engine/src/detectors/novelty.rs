@@ -71,6 +71,11 @@ impl Novelty {
     ///
     /// `None` until there are [`STRETCH`] samples since the beginning or a gap, and a hundred stretches to compare with.
     pub fn push(&mut self, at: Timestamp, value: f64) -> Option<f64> {
+        self.take(at, value).map(|(distance, _)| distance)
+    }
+
+    /// Takes a sample: the distance to the nearest stretches and how many samples ago the nearest was.
+    fn take(&mut self, at: Timestamp, value: f64) -> Option<(f64, usize)> {
         if self.rhythm.is_gap(at) {
             self.break_off();
         }
@@ -87,7 +92,7 @@ impl Novelty {
             return None;
         }
         self.advance();
-        self.distance()
+        self.nearest()
     }
 
     /// Samples are missing here: no stretch goes across.
@@ -175,10 +180,10 @@ impl Novelty {
         }
     }
 
-    /// Mean distance to the nearest stretches.
-    fn distance(&self) -> Option<f64> {
+    /// Mean distance to the nearest stretches, and the lag of the nearest.
+    fn nearest(&self) -> Option<(f64, usize)> {
         let mut nearest = [f64::INFINITY; NEAREST];
-        let mut candidates = 0;
+        let (mut candidates, mut lag) = (0, 0);
         // Age of a segment's newest sample.
         let mut age = 0;
         for length in self.segments.iter().rev().map(|length| usize::from(*length)) {
@@ -189,7 +194,10 @@ impl Novelty {
                 continue;
             }
             candidates += to - from;
-            for sum in &self.sums[from..to] {
+            for (number, sum) in self.sums[from..to].iter().enumerate() {
+                if *sum < nearest[0] {
+                    lag = from + number;
+                }
                 if *sum < nearest[NEAREST - 1] {
                     nearest[NEAREST - 1] = *sum;
                     nearest.sort_by(f64::total_cmp);
@@ -198,14 +206,27 @@ impl Novelty {
         }
         // A sum that should be 0 can be a little less.
         let mean = nearest.iter().map(|sum| sum.max(0.0).sqrt()).sum::<f64>() / NEAREST as f64;
-        (candidates >= CANDIDATES_MIN).then_some(mean)
+        (candidates >= CANDIDATES_MIN).then_some((mean, lag))
+    }
+
+    /// The largest difference between the newest stretch and the one `lag` samples before.
+    fn departure(&self, lag: usize) -> f64 {
+        let values = self.values.window();
+        let differences = values[..STRETCH].iter().zip(&values[lag..]).map(|(new, old)| f64::from(new - old));
+        differences.fold(0.0, |largest: f64, one| if one.abs() > largest.abs() { one } else { largest })
     }
 }
 
 impl Raw for Novelty {
     fn judge(&mut self, at: Timestamp, value: f64) -> Option<Opinion> {
-        let score = self.push(at, value)?;
-        Some(Opinion { score, expected: f64::NAN, lower: f64::NAN, upper: f64::NAN })
+        let (score, lag) = self.take(at, value)?;
+        Some(Opinion {
+            score,
+            departure: self.departure(lag),
+            expected: f64::NAN,
+            lower: f64::NAN,
+            upper: f64::NAN,
+        })
     }
 }
 
@@ -225,7 +246,7 @@ impl Rhythm {
         let Some(last) = self.last.replace(at) else { return false };
         let interval_ms = at.ms_since(last).max(0) as f64;
         let is_gap = self.count >= 4 && interval_ms > GAP * self.interval_ms;
-        self.count = (self.count + 1).min(50);
+        self.count = self.count.saturating_add(1).min(50);
         // One long night must not make short gaps look usual.
         let interval_ms = if self.count > 4 { interval_ms.min(10.0 * self.interval_ms) } else { interval_ms };
         self.interval_ms += (interval_ms - self.interval_ms) / f64::from(self.count);

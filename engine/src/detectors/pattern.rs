@@ -223,4 +223,15 @@ mod tests {
         let drop = pattern.push(at(28 * DAY), 40.0);
         assert!(drop.tier > Tier::Usual && drop.value < drop.lower && drop.lower > 70.0, "{drop:?}");
     }
+
+    #[test]
+    fn one_wild_sample_does_not_widen_the_band() {
+        let mut pattern = Pattern::new(&Settings::default());
+        for i in 0..28 * DAY {
+            let wild = if i == 14 * DAY { 1e6 } else { 0.0 };
+            let Assessment { lower, upper, .. } = pattern.push(at(i), 50.0 + noise(i) + wild);
+            let is_narrow = lower > 40.0 && upper < 60.0;
+            assert!(i < 16 * DAY || is_narrow, "{i}: {lower} to {upper}");
+        }
+    }
 }

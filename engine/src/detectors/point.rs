@@ -127,10 +127,15 @@ impl Point {
             return;
         }
         self.is_broken = false;
-        self.prediction.restart();
-        (self.before, self.pending, self.departure) = (0.0, None, None);
+        (self.before, self.pending) = (0.0, None);
         if missing.saturating_mul(step_ms) >= ACCEPTED_AFTER_MS {
             self.smoothing.restart();
+            self.departure = None;
+        }
+        // A departure goes on across a short break, or one that misses a step now and then would never be accepted. While
+        // it lasts nothing is learnt: the samples that are predicted from are those before it, break or not.
+        if self.departure.is_none() {
+            self.prediction.restart();
         }
         if missing >= 2 {
             self.unsettled = UNSETTLED;
@@ -203,6 +208,11 @@ impl Point {
         self.recent.clear();
         (self.before, self.pending, self.departure) = (0.0, None, None);
         self.unjudged = UNJUDGED;
+    }
+
+    /// Samples of the departure under way; 0 if there is none.
+    pub fn departing(&self) -> u32 {
+        self.departure.map_or(0, |departure| departure.samples)
     }
 
     fn accepted_after(&self) -> u32 {
@@ -293,8 +303,10 @@ impl Point {
                 }
             }
             _ => {
+                // Of two that are as far, the first is part of it.
+                let samples = if pair >= PAIR_FROM { 2 } else { 1 };
                 self.departure =
-                    is_reported.then_some(Departure { is_rise, samples: 1, rarity, farthest: value });
+                    is_reported.then_some(Departure { is_rise, samples, rarity, farthest: value });
                 self.learn_score(Some(view));
                 if !is_reported {
                     rarity = rarity.min(NOTE - 0.01);
@@ -484,6 +496,48 @@ mod tests {
         assert!((told[359].expected - 100.0).abs() < 6.0, "nothing was learnt: {:?}", told[359]);
         assert!(!reported[360..].iter().any(|reported| *reported));
         assert!((told[999].expected - 200.0).abs() < 6.0, "it is the norm: {:?}", told[999]);
+    }
+
+    /// A lasting change with some steps missing: how many samples of it were reported, and what the last is said to be.
+    fn lasts(
+        mut point: Point,
+        next: i64,
+        count: i64,
+        is_missing: impl Fn(i64) -> bool,
+    ) -> (usize, Assessment) {
+        let mut noise = Noise::new(3);
+        let mut told = Vec::new();
+        for number in 0..count {
+            let value = 200.0 + 3.0 * noise.normal();
+            if is_missing(number) {
+                point.skip();
+            } else {
+                told.push(point.push(Timestamp::from_unix_s((next + number) * STEP_S), value));
+            }
+        }
+        (tiers(&told).iter().filter(|reported| **reported).count(), told[told.len() - 1])
+    }
+
+    #[test]
+    fn departure_goes_on_across_a_short_break_and_is_the_norm_after_an_hour() {
+        let breaks: [fn(i64) -> bool; 3] = [|i| i % 100 == 99, |i| i % 100 > 97, |i| (50..60).contains(&i)];
+        for is_missing in breaks {
+            let (point, next) = warm(&TEN_SECONDS(), 100.0, 3.0);
+            let (reported, last) = lasts(point, next, 1_000, is_missing);
+            assert!((350..=360).contains(&reported), "{reported}");
+            assert!((last.expected - 200.0).abs() < 6.0 && last.tier == Tier::Usual, "{last:?}");
+        }
+        let mut young = Point::new(&TEN_SECONDS());
+        push_all(&mut young, 0, &[100.0; 40]);
+        let (reported, _) = lasts(young, 40, 200, |i| i % 10 == 9);
+        assert!((20..=40).contains(&reported), "{reported}");
+    }
+
+    #[test]
+    fn departure_ends_with_a_gap() {
+        let (point, next) = warm(&TEN_SECONDS(), 100.0, 3.0);
+        let (reported, _) = lasts(point, next, 1_000, |i| (100..500).contains(&i));
+        assert!((100..150).contains(&reported), "a level of its own is begun after the gap: {reported}");
     }
 
     #[test]

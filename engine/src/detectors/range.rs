@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::gate::{self, Gate};
+use super::rarity::matters;
 use super::{Assessment, Method, Settings};
 use crate::time::Timestamp;
 
@@ -56,7 +57,7 @@ impl Range {
     pub fn push(&mut self, at: Timestamp, value: f64) -> Option<Place> {
         self.turn(at);
         let place = (self.seen == WARMUP_SAMPLES).then(|| self.place(value));
-        self.seen = (self.seen + 1).min(WARMUP_SAMPLES);
+        self.seen = self.seen.saturating_add(1).min(WARMUP_SAMPLES);
         if let Some((low, high)) = self.parts.last_mut() {
             (*low, *high) = (low.min(value), high.max(value));
         }
@@ -91,6 +92,7 @@ impl Range {
 /// Range novelty by itself. Its rarity needs no calibration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Alone {
+    settings: Settings,
     range: Range,
     gate: Gate,
 }
@@ -98,14 +100,18 @@ pub struct Alone {
 impl Alone {
     /// One that has seen nothing.
     pub fn new(settings: &Settings) -> Self {
-        Alone { range: Range::new(settings.over_ms), gate: Gate::default() }
+        Alone { settings: *settings, range: Range::new(settings.over_ms), gate: Gate::default() }
     }
 }
 
 impl Method for Alone {
     fn push(&mut self, at: Timestamp, value: f64) -> Assessment {
         let Some(place) = self.range.push(at, value) else { return Assessment::unknown(value) };
-        let tier = self.gate.pass(place.rarity);
+        // How far beyond what would not be new.
+        let departure = value - place.lower.max(value.min(place.upper));
+        let may = matters(&self.settings, departure);
+        // What may not be reported must not begin a cool-down.
+        let tier = self.gate.pass(if may { place.rarity } else { 0.0 });
         Assessment {
             value,
             score: gate::score(place.rarity),

@@ -85,8 +85,16 @@ pub struct Seasonal {
 
 impl Raw for Seasonal {
     fn judge(&mut self, at: Timestamp, value: f64) -> Option<Opinion> {
-        let Residual { expected, margin, smoothed, .. } = self.push(at, value)?;
-        Some(Opinion { score: smoothed.abs(), expected, lower: expected - margin, upper: expected + margin })
+        let Residual { expected, margin, smoothed, scale } = self.push(at, value)?;
+        // A level a little off for long is judged: its direction counts, and its effect or that of the sample.
+        let departure = smoothed.signum() * (smoothed * scale).abs().max((value - expected).abs());
+        Some(Opinion {
+            score: smoothed.abs(),
+            departure,
+            expected,
+            lower: expected - margin,
+            upper: expected + margin,
+        })
     }
 }
 
@@ -145,9 +153,11 @@ impl Seasonal {
         let off = value - expected;
         let residual = if off == 0.0 { 0.0 } else { (off / scale).clamp(-1e9, 1e9) };
         self.smoothed += SMOOTHING * (residual.clamp(-RESIDUAL_MAX, RESIDUAL_MAX) - self.smoothed);
-        let margin = self.residuals.score_at(MARGIN_RARITY).map_or(f64::NAN, |residuals| scale * residuals);
-        self.residuals.learn(residual.abs());
-        self.deviations = (self.deviations + 1).min(100);
+        // One wild sample is neither in the band nor makes it wider: it goes into no score.
+        let reach = self.residuals.score_at(MARGIN_RARITY);
+        let margin = reach.map_or(f64::NAN, |residuals| scale * residuals.min(RESIDUAL_MAX));
+        self.residuals.learn(residual.abs().min(RESIDUAL_MAX));
+        self.deviations = self.deviations.saturating_add(1).min(100);
         let rate = (1.0 / f64::from(self.deviations)).max(SCALE_RATE);
         let limit = RESIDUAL_MAX * (deviation + SCALE_SHARE * self.deviation);
         // The first ten say how far samples are off.
@@ -176,7 +186,7 @@ impl Slot {
     const VISITS_MAX: u8 = 100;
 
     fn learn(&mut self, value: f64, of_all: f64) {
-        self.visits = (self.visits + 1).min(Self::VISITS_MAX);
+        self.visits = self.visits.saturating_add(1).min(Self::VISITS_MAX);
         if self.visits == 1 {
             self.mean = value;
             return;
@@ -232,7 +242,7 @@ impl Week {
             self.since = self.since.min(hour);
         }
         self.sum += left.clamp(-limit, limit);
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
     }
 
     /// Learns from the hour that is over.
