@@ -87,7 +87,7 @@ mod tests {
             for kind in [Kind::Seasonal, Kind::Novelty, Kind::Range] {
                 let settings = Settings { direction, effect_min, ..Settings::default() };
                 let mut detector = Detector::new(kind, &settings);
-                (0..4000).for_each(|i| drop(detector.push(at(i), daily(i) + noise(i))));
+                (0..4000).for_each(|i| _ = detector.push(at(i), daily(i) + noise(i)));
                 let mut tiers = (4000..4060).map(|i| detector.push(at(i), daily(i) + noise(i) + shift).tier);
                 let was_reported = tiers.any(|tier| tier > Tier::Usual);
                 assert_eq!(was_reported, is_reported, "{kind:?} {direction:?} {effect_min} {shift}");

@@ -400,7 +400,7 @@ mod tests {
             }
         }
         // The same level on average, but up and down each time.
-        let jagged = |i: usize| daily(i) + if i % 2 == 0 { 8.0 } else { -8.0 };
+        let jagged = |i: usize| daily(i) + if i.is_multiple_of(2) { 8.0 } else { -8.0 };
         let distance = (2000..2064).map(|i| novelty.push(at(i), jagged(i))).last().flatten();
         assert!(distance > Some(2.0 * highest), "{distance:?}, usually at most {highest}");
     }
@@ -449,7 +449,7 @@ mod tests {
     #[test]
     fn a_hole_shorter_than_a_quarter_of_a_stretch_breaks_nothing() {
         let mut novelty = Novelty::default();
-        (0..500).for_each(|i| drop(novelty.push(at(i), noise(i))));
+        (0..500).for_each(|i| _ = novelty.push(at(i), noise(i)));
         assert!(novelty.push(at(500 + 14), 0.0).is_some());
         assert_eq!(novelty.push(at(500 + 14 + 20), 0.0), None);
     }
@@ -457,7 +457,7 @@ mod tests {
     #[test]
     fn what_is_restored_at_any_sample_goes_on_to_the_bit() {
         let mut novelty = Novelty::default();
-        let value = |i: usize| 1e6 * daily(i) + noise(i) + if i % 701 == 0 { 1e12 } else { 0.0 };
+        let value = |i: usize| 1e6 * daily(i) + noise(i) + if i.is_multiple_of(701) { 1e12 } else { 0.0 };
         let time = |i: usize| at(i + if i > 1500 { 77 } else { 0 });
         for i in 0..1800 {
             if i % 17 == 0 {
@@ -467,7 +467,7 @@ mod tests {
             novelty.push(time(i), value(i));
         }
         let mut whole = Novelty::default();
-        (0..1800).for_each(|i| drop(whole.push(time(i), value(i))));
+        (0..1800).for_each(|i| _ = whole.push(time(i), value(i)));
         for i in 1800..2100 {
             assert_eq!(novelty.push(time(i), value(i)), whole.push(time(i), value(i)), "{i}");
         }

@@ -193,7 +193,7 @@ mod tests {
     fn a_gap_reports_nothing() {
         for hours in [1, 5, 30] {
             let mut pattern = Pattern::new(&Settings::default());
-            (0..28 * DAY).for_each(|i| drop(pattern.push(at(i), daily(i) + noise(i))));
+            (0..28 * DAY).for_each(|i| _ = pattern.push(at(i), daily(i) + noise(i)));
             let after = (28 * DAY + hours * 12)..(30 * DAY + hours * 12);
             let reported =
                 after.filter(|i| pattern.push(at(*i), daily(*i) + noise(*i)).tier > Tier::Usual).count();

@@ -44,8 +44,6 @@ const COLD_ACCEPTED_AFTER: usize = 12;
 const BURST: u32 = 6;
 /// Rarity that is asked of a cold series once it can be told.
 const COLD_RARITY: f64 = 2.0;
-/// Samples after a gap that are neither judged nor learnt: a node that stops or starts leaves steps half filled.
-const UNSETTLED: u8 = 2;
 
 /// State of the point channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -64,7 +62,6 @@ pub struct Point {
     recent: Recent,
     last_at: Option<Timestamp>,
     is_broken: bool,
-    unsettled: u8,
     unjudged: u8,
     /// Departure of the sample before, signed.
     before: f64,
@@ -110,7 +107,6 @@ impl Point {
             recent: Recent::default(),
             last_at: None,
             is_broken: false,
-            unsettled: 0,
             unjudged: 0,
             before: 0.0,
             pending: None,
@@ -136,9 +132,6 @@ impl Point {
         // it lasts nothing is learnt: the samples that are predicted from are those before it, break or not.
         if self.departure.is_none() {
             self.prediction.restart();
-        }
-        if missing >= 2 {
-            self.unsettled = UNSETTLED;
         }
     }
 
@@ -338,10 +331,6 @@ impl Point {
 impl Method for Point {
     fn push(&mut self, at: Timestamp, value: f64) -> Assessment {
         self.arrive(at);
-        if self.unsettled > 0 {
-            self.unsettled -= 1;
-            return Assessment::unknown(value);
-        }
         let view = self.view(at, value);
         if self.scores < self.scores_warm {
             return self.push_cold(at, value, view);
@@ -538,17 +527,6 @@ mod tests {
         let (point, next) = warm(&TEN_SECONDS(), 100.0, 3.0);
         let (reported, _) = lasts(point, next, 1_000, |i| (100..500).contains(&i));
         assert!((100..150).contains(&reported), "a level of its own is begun after the gap: {reported}");
-    }
-
-    #[test]
-    fn half_filled_samples_after_a_gap_are_not_judged() {
-        let (mut point, next) = warm(&TEN_SECONDS(), 100.0, 3.0);
-        point.skip();
-        let told = push_all(&mut point, next + 5, &[10.0, 40.0]);
-        assert!(told.iter().all(|one| one.tier == Tier::Usual && one.expected.is_nan()));
-        let told = push_all(&mut point, next + 7, &[100.0; 20]);
-        assert_eq!(told[19].tier, Tier::Usual);
-        assert!((told[19].expected - 100.0).abs() < 6.0, "and not learnt: {:?}", told[19]);
     }
 
     #[test]

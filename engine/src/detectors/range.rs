@@ -135,7 +135,7 @@ mod tests {
 
     fn seen(days: usize, value: impl Fn(usize) -> f64) -> Range {
         let mut range = Range::new(28 * 86_400_000);
-        (0..days * DAY).for_each(|i| drop(range.push(at(i), value(i))));
+        (0..days * DAY).for_each(|i| _ = range.push(at(i), value(i)));
         range
     }
 
