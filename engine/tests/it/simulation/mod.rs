@@ -41,14 +41,18 @@ mod tests {
         let alerts: usize = outcomes.iter().map(|outcome| outcome.alerts.len()).sum();
         let weeks = WEEKS * outcomes.len() as f64;
         println!("{told}");
+        let mut missed = Vec::new();
         for (name, kind) in Kind::NAMES {
             let after = outcomes.iter().flat_map(|outcome| &outcome.found_after_s);
             let after: Vec<Option<f64>> =
                 after.filter(|(of, _)| *of == kind).map(|(_, after)| *after).collect();
             println!("{name}: {after:?} s");
             let found = after.iter().flatten().count();
-            assert!(found * 3 >= after.len() * 2, "{name}: found on {found} of {} nodes", after.len());
+            if found * 3 < after.len() * 2 {
+                missed.push(format!("{name}: found on {found} of {} nodes", after.len()));
+            }
         }
+        assert!(missed.is_empty(), "{missed:#?}");
         assert!(alerts as f64 <= weeks, "{alerts} alerts in {weeks} weeks of normal nodes:\n{told}");
     }
 
