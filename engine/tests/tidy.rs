@@ -7,19 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the engine from first to last; each may import itself and what comes before it.
 const LAYERS: [&str; 13] = [
-    "time",
-    "stored",
-    "detectors",
-    "project",
-    "windows",
-    "rules",
-    "sequence",
-    "alerts",
-    "filters",
-    "plan",
-    "timeline",
-    "engine",
-    "dispatch",
+    "time", "stored", "detectors", "project", "windows", "rules", "sequence", "alerts", "filters", "plan", "timeline",
+    "engine", "dispatch",
 ];
 /// The top level, besides loose files.
 const FOLDERS: [&str; 7] = ["bpf", "engine", "extractors", "notifiers", "proto", "rules", "testdata"];

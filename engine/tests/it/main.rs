@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod anomalies;
 mod archives;
 mod commands;
 mod dispatch;
