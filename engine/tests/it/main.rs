@@ -2,11 +2,11 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-mod anomalies;
 mod archives;
 mod commands;
 mod dispatch;
 mod evidence;
+mod false_alarms;
 mod fleet;
 mod incidents;
 mod live;
