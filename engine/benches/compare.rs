@@ -5,7 +5,6 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-#[allow(dead_code)]
 #[path = "../tests/it/simulation/mod.rs"]
 mod simulation;
 

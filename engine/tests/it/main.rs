@@ -8,6 +8,7 @@ mod commands;
 mod detect;
 mod dispatch;
 mod evidence;
+mod false_alarms;
 mod fleet;
 mod incidents;
 mod live;
