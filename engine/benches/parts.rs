@@ -22,7 +22,7 @@ use tocsin_engine::sequence::{Arrival, Sequencer};
 use tocsin_engine::time::Timestamp;
 use tocsin_engine::windows::column::Column;
 use tocsin_engine::windows::table::{Table, TableDef};
-use tocsin_engine::windows::{Aggregate, Reading, Window};
+use tocsin_engine::windows::{Aggregate, Reading, Shown, Window};
 use tocsin_proto::archive::{ArchiveReader, Frame};
 use tocsin_proto::pb::ebpf_extractor::ebpf::EbpfEvent;
 use tocsin_proto::pb::ebpf_extractor::{Ebpf, MessageEvent, Metadata, Ping, message_event};
@@ -272,7 +272,9 @@ fn guard(bencher: Bencher) {
     let rule = &rules[0];
     let windows: Vec<String> = rule.definition.windows.iter().map(|window| window.name.clone()).collect();
     let guard = Guard::new(rule.script.check.as_ref().expect("there"), &windows, rule.params.on(""));
-    bencher.bench(|| guard.outlook(&|window| Reading::Int(divan::black_box(window as i64)), true));
+    bencher.bench(|| {
+        guard.outlook(&|window| Shown::Number(Reading::Int(divan::black_box(window as i64))), true)
+    });
 }
 
 /// Running the same check as a script, which the guard spares.

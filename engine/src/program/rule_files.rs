@@ -370,11 +370,11 @@ mod tests {
         // What a series says is no parameter to be set.
         for given in ["much_bytes.effect_min=7", "much.unit=x", "much_bytes.step=1s", "much.per@alice=x"] {
             let set = [parse_override(given).expect("right")];
-            let error = load(LIST, GENERIC, "").into_library(&set).err().expect(given).to_string();
+            let error = load(LIST, GENERIC, "").into_library(&set).expect_err(given).to_string();
             assert!(error.contains("is given by the series") && error.contains("[[series]]"), "{error}");
         }
         let wrong = [parse_override("much_byts.max=1").expect("right")];
-        let error = load(LIST, GENERIC, "").into_library(&wrong).err().expect("no such rule").to_string();
+        let error = load(LIST, GENERIC, "").into_library(&wrong).expect_err("no such rule").to_string();
         assert!(error.contains("much_bytes"), "{error}");
     }
 

@@ -47,6 +47,8 @@ impl Rule {
         rule.params.insert("series".into(), subject.series.clone().into());
         rule.params.insert("unit".into(), "".into());
         rule.params.insert("effect_min".into(), subject.effect_min.into());
+        rule.params.insert("step".into(), "".into());
+        rule.params.insert("per".into(), "".into());
         rule
     }
 
