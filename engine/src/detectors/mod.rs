@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`level`], [`seasonal`], [`range`], [`novelty`], [`cusum`], [`autoregressive`], [`holt_winters`], [`flat_line`] | methods: what each expects, and how far off a sample is |
 //! | [`slots`], [`scale`], [`cold`], [`season`] | parts of methods: a value for each time of the season, how far is usual, series that began just now, the season's length (`augurs`) |
-//! | [`calibration`], [`rarity`], [`gate`] | from how far off to how rare, by the series' own history; told once |
+//! | [`calibration`], [`rarity`], [`gate`] | from how far off to how rare, by the series' own history; the gate lets a report through once, of the pattern channel and of `seasonal`, `range` and `novelty` alone: the others tell it for as long as it lasts |
 //! | [`pattern`], [`point`], [`default`], [`alone`] | the channels, both together, and one method alone as a detector |
 //! | [`roll_up`] | means of five minutes: what pattern, seasonal and novelty judge if samples come more often |
 //! | [`fleet`] | one node among its siblings (`augurs`) |
@@ -121,7 +121,8 @@ pub struct Settings {
     pub step_ms: i64,
     /// Length of the season, in milliseconds.
     pub season_ms: i64,
-    /// After this time the past is forgotten, in milliseconds.
+    /// After this time extremes and flat runs of the past are forgotten, in milliseconds; other memories have lengths of their
+    /// own.
     pub over_ms: i64,
     /// Departures from what is expected that are smaller than this are never reported, in the series' own unit.
     pub effect_min: f64,
