@@ -26,7 +26,7 @@ const GAP_STEPS: u32 = 2;
 pub const AWAKE_STEPS: u32 = 60;
 /// A state is taken to last for so long after it was read: twice the time between polls of slow extractors.
 const HELD_MS: i64 = 60_000;
-/// After a restart nothing is judged for so long: a node reconnects within some minutes.
+/// After a restart nothing is judged for so long: peers come back over one to three hours, most of them in the first.
 const MASK_MS_MIN: i64 = 3_600_000;
 /// After a restart a series that does not come back is judged again after this time (facts on restarts: at most 24 h).
 const MASK_MS_MAX: i64 = 86_400_000;
@@ -876,15 +876,15 @@ mod tests {
 
     #[test]
     fn a_restart_masks_until_the_series_is_back() {
-        let (ten_minutes, day) = (60, 8_640);
+        let (hour, day) = (360, 8_640);
         let band = Some((50.0, 150.0));
-        assert_eq!(masked_steps(None, Direction::Both, |_| 0.0), ten_minutes);
-        assert_eq!(masked_steps(band, Direction::Both, |_| 100.0), ten_minutes);
-        assert_eq!(masked_steps(band, Direction::Both, |n| if n < 200 { 0.0 } else { 60.0 }), 203);
+        assert_eq!(masked_steps(None, Direction::Both, |_| 0.0), hour);
+        assert_eq!(masked_steps(band, Direction::Both, |_| 100.0), hour);
+        assert_eq!(masked_steps(band, Direction::Both, |n| if n < 400 { 0.0 } else { 60.0 }), 403);
         assert_eq!(masked_steps(band, Direction::Both, |n| if n % 3 == 0 { 0.0 } else { 60.0 }), day);
-        assert_eq!(masked_steps(band, Direction::Up, |_| 0.0), ten_minutes);
+        assert_eq!(masked_steps(band, Direction::Up, |_| 0.0), hour);
         assert_eq!(masked_steps(band, Direction::Down, |_| 0.0), day);
-        assert_eq!(masked_steps(Some((f64::NAN, 150.0)), Direction::Both, |_| 0.0), ten_minutes);
+        assert_eq!(masked_steps(Some((f64::NAN, 150.0)), Direction::Both, |_| 0.0), hour);
     }
 
     #[test]
