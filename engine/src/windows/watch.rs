@@ -227,8 +227,8 @@ impl Heard {
     /// Notes that an extractor says that it reads the node.
     pub fn note_up(&mut self, name: &[u8], at: Timestamp) {
         if let Some(extractor) = self.named(name) {
-            if extractor.up_at.is_none() {
-                // What happened in this step before is not known.
+            if extractor.up_at.is_none() && extractor.cut_at > Timestamp::MIN {
+                // It was away: what happened in this step before is not known.
                 extractor.cut_at = at;
             }
             extractor.up_at = Some(at);

@@ -106,9 +106,9 @@ fn a_step_is_told_when_it_is_over_and_the_first_one_not_at_all() {
     assert_eq!(told.at(20), ["117"]);
     told.say(23, inbound(123));
     assert_eq!(told.at(30), ["123"]);
-    // The last three steps count.
-    assert_eq!(told.at(59), ["123"]);
-    assert_eq!(told.at(60), Vec::<String>::new());
+    // What is read lasts for a minute, and of what was judged the last three steps count.
+    assert_eq!(told.at(119), ["123"]);
+    assert_eq!(told.at(120), Vec::<String>::new());
 }
 
 #[test]
@@ -183,22 +183,22 @@ fn the_top_share_is_that_of_the_largest_netgroup() {
 }
 
 #[test]
-fn a_restart_masks_for_ten_minutes_and_the_first_load_of_the_chain_as_long_as_it_lasts() {
+fn a_restart_masks_for_an_hour_and_the_first_load_of_the_chain_as_long_as_it_lasts() {
     let mut told = Told::new("", INBOUND);
     let syncing = |initialblockdownload| {
         rpc(RpcEvent::BlockchainInfo(BlockchainInfo { initialblockdownload, ..Default::default() }))
     };
     let mut shown = Vec::new();
-    for second in (1..3_000).step_by(10) {
+    for second in (1..6_000).step_by(10) {
         told.say(second, inbound(50));
         let uptime_s = if second < 301 { 5_000 + second } else { second - 300 };
         told.say(second, rpc(RpcEvent::Uptime(uptime_s as u32)));
-        told.say(second, syncing((1_801..2_401).contains(&second)));
+        told.say(second, syncing((4_801..5_401).contains(&second)));
         shown.push((second, !told.at(second + 5).is_empty()));
     }
     let changes: Vec<(i64, bool)> =
         shown.windows(2).filter(|pair| pair[0].1 != pair[1].1).map(|pair| pair[1]).collect();
-    assert_eq!(changes, [(21, true), (301, false), (921, true), (1_811, false), (2_411, true)]);
+    assert_eq!(changes, [(21, true), (301, false), (3_921, true), (4_811, false), (5_411, true)]);
 }
 
 #[test]
@@ -242,12 +242,16 @@ fn time_does_not_jump_over_the_end_of_a_step() {
         (0..600).step_by(20).for_each(|second| told.say(second, mempool(1)));
         assert_eq!(told.at(600), Vec::<String>::new());
         if is_live {
-            (601..9_000).for_each(|second| assert_eq!(told.at(second).len(), usize::from(second >= 780)));
+            (601..9_000).for_each(|second| assert_eq!(told.at(second).len(), usize::from(second >= 840)));
         }
         told.say(9_000, mempool(1));
         let alerts = told.engine.alerts();
         let since: Vec<i64> = alerts.iter().map(|alert| alert.since.unix_ms() - START_MS).collect();
-        assert_eq!(since, [780_000], "three steps after the last one that was judged");
+        assert_eq!(
+            since,
+            [840_000],
+            "three steps after the last one that was judged, a minute after the last poll"
+        );
     }
 }
 
